@@ -1,0 +1,108 @@
+# The recipe as make targets. `make` lists them; each installs what it needs first.
+
+PROFILE ?= tiny
+SEED ?= 0
+PLACEBO ?=
+STEPS ?=
+DATA ?=
+RUNS ?= runs
+VENV ?= .venv
+PYTHON ?=
+TESTS ?=
+
+BIN := $(VENV)/bin
+on = $(filter-out 0 false no,$(1))
+
+# Runs of other seeds, and the placebo, lie beside the main run; the base depends on neither.
+suffix := $(if $(filter-out 0,$(SEED)),-seed$(SEED))$(if $(call on,$(PLACEBO)),-placebo)
+run_dir := $(RUNS)/$(PROFILE)$(suffix)
+base_dir := $(RUNS)/$(PROFILE)/base
+
+# The first Python >= 3.11 that can make a virtual environment. Each is tried, as a name alone may be a launcher
+# without a Python behind it.
+candidates = $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3)
+define install
+@for python in $(candidates); do \
+	if "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+		exec "$$python" tools/setup_venv.py "$(VENV)" $(1); \
+	fi; \
+done; \
+echo "make: no Python >= 3.11 with venv among: $(candidates). Install one, or say make PYTHON=/path/to/python" >&2; exit 1
+endef
+
+# $(1): the subcommand of r1lit; $(2): the stage, which names its config; $(3): its folder; $(4): more flags.
+# A stage that is up to date is skipped; an interrupted one resumes from the checkpoint in its folder.
+define run-stage
+@set -- $(1) -c "configs/$(PROFILE)/$(2).yaml" --stage.dir "$(3)" $(4); \
+status=0; "$(BIN)/python" -m r1lit.freshness "$$@" || status=$$?; \
+case $$status in 0) ;; 1) "$(BIN)/r1lit" "$$@" ;; *) exit $$status ;; esac
+endef
+seed = --seed_everything $(SEED)
+steps = $(if $(STEPS),--stage.steps $(STEPS))
+placebo = $(if $(call on,$(PLACEBO)),--stage.placebo true)
+data = $(if $(DATA),--data.path "$(DATA)")
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help r1 zero base base-stage test test-all lint bench notebooks clean venv-stage check-profile
+
+help: ## this list
+	@echo "make TARGET [VARIABLE=value ...]"
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo "Variables"
+	@echo "  PROFILE     what to train: tiny (embedded, minutes on a CPU) or smollm2 (SmolLM2-135M, for a GPU)  [$(PROFILE)]"
+	@echo "  SEED        of sampling and data order; others than 0 run in RUNS/PROFILE-seedSEED  [$(SEED)]"
+	@echo "  STEPS       policy updates, instead of the config's  [$(or $(STEPS),the config's)]"
+	@echo "  PLACEBO     1: shuffle the rewards, in RUNS/PROFILE-placebo  [$(or $(PLACEBO),0)]"
+	@echo "  DATA        file of prompts (JSONL or Parquet), instead of the config's  [$(or $(DATA),the config's)]"
+	@echo "  RUNS        folder of the results  [$(RUNS)]"
+	@echo "  VENV        folder of the virtual environment  [$(VENV)]"
+	@echo "  PYTHON      makes the environment  [$(or $(PYTHON),the first of $(candidates))]"
+	@echo "  TESTS       test: files or pytest options, instead of all tests with coverage"
+
+r1: zero ## all stages, to the final model
+
+zero: base-stage ## R1-Zero: pure RL on the base model
+	$(call run-stage,fit,zero,$(run_dir)/zero,--model.init_from "$(base_dir)/model" $(seed) $(steps) $(placebo) $(data))
+
+# The base as it is, exported and measured; seed 0 always, so that all runs start from and compare with the same.
+base-stage: venv-stage
+	$(call run-stage,test,base,$(base_dir),--seed_everything 0)
+
+base: venv-stage ## train the embedded base models again (PROFILE=tiny; replaces the shipped weights)
+	"$(BIN)/python" -m r1lit.tasks.tiny_world.train
+
+venv-stage: check-profile
+	$(call install,$(filter smollm2,$(PROFILE)))
+
+check-profile:
+	@test -d "configs/$(PROFILE)" || { \
+		echo "make: there is no configs/$(PROFILE); PROFILE is one of: $(notdir $(patsubst %/,%,$(filter-out configs/strategy/ configs/eval/,$(wildcard configs/*/))))" >&2; \
+		exit 2; }
+
+test: ## tests, with the coverage of functional and rewards (at least 95 %)
+	$(call install,dev notebooks smollm2)
+	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 "$(BIN)/python" -m pytest -q -n 2 $(or $(TESTS),-m "not slow" \
+		--cov=r1lit.functional --cov=r1lit.rewards --cov-branch --cov-report=term --cov-fail-under=95)
+
+test-all: ## all tests, the slow ones too
+	$(call install,dev notebooks smollm2)
+	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 "$(BIN)/python" -m pytest -q -n 2
+
+lint: ## ruff and mypy
+	$(call install,dev)
+	@"$(BIN)/ruff" check .
+	@"$(BIN)/mypy"
+
+bench: ## benchmarks
+	$(call install,bench)
+	@"$(BIN)/python" benchmarks/run.py
+
+notebooks: ## run all notebooks from top to bottom
+	$(call install,notebooks)
+	@"$(BIN)/jupyter-execute" notebooks/*.ipynb
+
+clean: ## remove caches and build outputs (keeps VENV and RUNS)
+	rm -rf build dist src/*.egg-info .coverage .coverage.* coverage.json htmlcov \
+		.hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find src tests tools benchmarks notebooks -depth -name __pycache__ -exec rm -rf {} + 2>/dev/null || true

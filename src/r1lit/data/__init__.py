@@ -1,0 +1,6 @@
+"""What the stages train on, as LightningDataModules."""
+
+from r1lit.data.prompts import PromptDataModule
+from r1lit.data.sampler import RolloutSampler
+
+__all__ = ["PromptDataModule", "RolloutSampler"]

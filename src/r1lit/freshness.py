@@ -1,0 +1,288 @@
+"""Is a stage's result still what its command would give? Standard library only, as make asks at every call.
+
+A stage's *fingerprint* has three parts: the hash of its config (the contents of its config files and its command-line
+settings), the content hash of each input it reads, and the hash of the package's code. ``stage.json`` keeps the one
+the stage was started with; the stage is *fresh* while its command still has that fingerprint.
+
+The fingerprint is taken from the arguments of the ``r1lit`` command itself, so make and the command line cannot
+disagree about what was run::
+
+    python -m r1lit.freshness fit -c configs/tiny/zero.yaml --stage.dir runs/tiny/zero
+
+exits with 0 where ``runs/tiny/zero`` is fresh, prints the reason and exits with 1 where it is stale, and exits with 2
+where the command is not a stage's or a config file is missing. Paths written inside a config file are not followed:
+give what a stage reads on the command line.
+"""
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from r1lit.errors import InputError
+
+STAGE_FILE = "stage.json"
+"""Written last and atomically: where it exists, the stage is complete."""
+STARTED_FILE = "started.json"
+"""Written when a stage starts; holds the fingerprint of the run that the folder's checkpoints belong to."""
+DIR_FLAG = "--stage.dir"
+CONFIG_FLAGS = ("-c", "--config")
+
+# Changing these cannot change what a stage computes.
+_OUTSIDE_STAGES = frozenset({"__init__.py", "freshness.py", "report", "search"})
+_IGNORED = frozenset({"__pycache__", "py.typed"})
+
+Fingerprint = dict[str, Any]
+"""``{"config": hash, "inputs": {flag: hash}, "code": hash}``, ready for JSON."""
+
+
+class StageCommand(NamedTuple):
+    """The arguments of an ``r1lit`` command, sorted by what they mean for freshness."""
+
+    stage_dir: Path
+    configs: tuple[Path, ...]
+    inputs: dict[str, Path]
+    """Files and folders that the command reads, by their flag."""
+    settings: tuple[str, ...]
+    """All other arguments in their order: the subcommand and ``--flag=value``."""
+
+
+def parse_command(argv: Sequence[str]) -> StageCommand:
+    """Sorts the arguments of a stage's command.
+
+    An argument's value is an input where it has a path separator and exists; so a hub id (``owner/name``) is an input
+    exactly where transformers, too, would take it for a local folder. A missing file stays a plain setting: to say
+    that it is missing is the command's task.
+
+    Args:
+        argv: what follows ``r1lit`` on the command line.
+
+    Raises:
+        InputError: if no ``--stage.dir`` is given.
+    """
+    stage_dir: Path | None = None
+    configs: list[Path] = []
+    inputs: dict[str, Path] = {}
+    settings: list[str] = []
+    for flag, value in _pairs(argv):
+        if flag == DIR_FLAG and value is not None:
+            stage_dir = Path(value)
+        elif flag in CONFIG_FLAGS and value is not None:
+            configs.append(Path(value))
+        elif value is not None and os.sep in value and os.path.exists(value):
+            inputs[flag] = Path(value)
+        else:
+            settings.append(flag if value is None else f"{flag}={value}")
+    if stage_dir is None:
+        raise InputError(f"{DIR_FLAG} is missing: it names the stage's folder, such as {DIR_FLAG} runs/tiny/zero")
+    return StageCommand(stage_dir, tuple(configs), inputs, tuple(settings))
+
+
+def _pairs(argv: Sequence[str]) -> Iterable[tuple[str, str | None]]:
+    """Yields (flag, value), for both ``--flag value`` and ``--flag=value``; bare words have the value None."""
+    index = 0
+    while index < len(argv):
+        word = argv[index]
+        index += 1
+        if not word.startswith("-"):
+            yield word, None
+        elif "=" in word:
+            flag, value = word.split("=", 1)
+            yield flag, value
+        elif index < len(argv) and not _is_flag(argv[index]):
+            yield word, argv[index]
+            index += 1
+        else:
+            yield word, None
+
+
+def _is_flag(word: str) -> bool:
+    """A negative number is a value."""
+    return word.startswith("-") and not word[1:2].isdigit() and word[1:2] != "."
+
+
+def config_hash(paths: Iterable[Path], settings: Iterable[str] = ()) -> str:
+    """Hashes the contents of config files, in their order (a later one overrides an earlier), and settings.
+
+    The files' names and places do not matter, only what they hold.
+
+    Raises:
+        InputError: if a config file does not exist.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        if not path.is_file():
+            raise InputError(f"{path}: there is no such config file")
+        digest.update(_file_hash(path).encode() + b"\n")
+    for setting in settings:
+        digest.update(setting.encode() + b"\0")
+    return digest.hexdigest()
+
+
+def artefact_hash(path: Path) -> str:
+    """Hashes the contents of a file, or of all files below a folder with their relative names.
+
+    Everything is read: about a second for half a gigabyte.
+
+    Raises:
+        InputError: if the path does not exist.
+    """
+    if path.is_file():
+        return _file_hash(path)
+    if not path.is_dir():
+        raise InputError(f"{path}: there is no such file or folder")
+    return _tree_hash(path, (file for file in path.rglob("*") if file.is_file()))
+
+
+def code_version(package: Path | None = None) -> str:
+    """Hashes the package's code and embedded data, except what no stage runs (report, search, this module).
+
+    Args:
+        package: the package's folder; by default that of the r1lit this module belongs to.
+    """
+    root = package or Path(__file__).parent
+    files = (
+        file
+        for file in root.rglob("*")
+        if file.is_file()
+        and file.relative_to(root).parts[0] not in _OUTSIDE_STAGES
+        and not _IGNORED.intersection(file.relative_to(root).parts)
+    )
+    return _tree_hash(root, files)
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _tree_hash(root: Path, files: Iterable[Path]) -> str:
+    names = {file.relative_to(root).as_posix(): file for file in files}
+    digest = hashlib.sha256()
+    for name in sorted(names):
+        digest.update(f"{name}\0{_file_hash(names[name])}\n".encode())
+    return digest.hexdigest()
+
+
+def fingerprint(command: StageCommand) -> Fingerprint:
+    """What the stage's result depends on; take it when the stage starts, as files may change while it runs.
+
+    Raises:
+        InputError: if a config file does not exist.
+    """
+    return {
+        "config": config_hash(command.configs, command.settings),
+        "inputs": {flag: artefact_hash(path) for flag, path in sorted(command.inputs.items())},
+        "code": code_version(),
+    }
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
+    """Says in words in what a fingerprint differs from an older one, or None where they are equal."""
+    if old.get("config") != new["config"]:
+        return "its config or settings changed"
+    before = old.get("inputs", {})
+    changed = sorted(flag for flag in {*before, *new["inputs"]} if before.get(flag) != new["inputs"].get(flag))
+    if changed:
+        return f"its input changed ({', '.join(changed)})"
+    if old.get("code") != new["code"]:
+        return "the code changed"
+    return None
+
+
+def stale_reason(stage_dir: Path, current: Fingerprint) -> str | None:
+    """Why the stage must run (again), or None where its folder holds the result of this very fingerprint."""
+    record = _read_json(stage_dir / STAGE_FILE)
+    if record is None:
+        return "it was interrupted" if (stage_dir / STARTED_FILE).is_file() else "it has not run yet"
+    gone = [name for name in record.get("outputs", ()) if not (stage_dir / name).exists()]
+    if gone:
+        return f"its output is gone ({', '.join(gone)})"
+    return difference(record.get("fingerprint", {}), current)
+
+
+def begin_stage(stage_dir: Path, current: Fingerprint) -> str | None:
+    """Makes a stage's folder ready to run; call it on one process only, before any checkpoint is looked for.
+
+    Where the folder holds a run with the same config and inputs, it is left as it is, to be resumed. Otherwise it is
+    moved aside to ``<stage>.old`` (replacing an earlier one), so that no checkpoint of another config is picked up.
+    A change of code alone does not bar resuming: a correction amid a long run should not cost the hours before it.
+
+    Returns:
+        None where the run starts anew in an empty folder or resumes; else why the earlier result was moved aside.
+
+    Raises:
+        InputError: if the folder holds something that no stage wrote.
+    """
+    started = _read_json(stage_dir / STARTED_FILE)
+    reason = None
+    if started is not None:
+        reason = difference({**started, "code": current["code"]}, current)
+    elif (stage_dir / STAGE_FILE).is_file():
+        reason = "it was not recorded how it was started"
+    elif stage_dir.is_dir() and any(not file.name.startswith(".") for file in stage_dir.iterdir()):
+        raise InputError(f"{stage_dir}: the folder holds files that no stage wrote; choose another {DIR_FLAG}")
+    if reason is not None:
+        aside = stage_dir.with_name(stage_dir.name + ".old")
+        if aside.exists():
+            shutil.rmtree(aside)
+        stage_dir.rename(aside)
+    stage_dir.mkdir(parents=True, exist_ok=True)
+    write_json(stage_dir / STARTED_FILE, current)
+    (stage_dir / STAGE_FILE).unlink(missing_ok=True)
+    return reason
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes a JSON file so that it is either complete or not there at all; NaN and infinities become null."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with draft.open("w", encoding="utf-8") as file:
+        json.dump(_finite(value), file, indent=2, ensure_ascii=False, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not a JSON file ({error}); delete it to run the stage again") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: not a JSON object; delete it to run the stage again")
+    return value
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exits with 0 where the command's stage is fresh, 1 where it is stale, 2 on bad input."""
+    try:
+        command = parse_command(sys.argv[1:] if argv is None else argv)
+        reason = stale_reason(command.stage_dir, fingerprint(command))
+    except InputError as error:
+        print(f"r1lit: {error}", file=sys.stderr)
+        return 2
+    if reason is None:
+        print(f"{command.stage_dir}: up to date")
+        return 0
+    print(f"{command.stage_dir}: runs, as {reason}")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""What the modules of all stages share: one policy, built where the strategy wants it, and injected optimisers."""
+
+from typing import Any
+
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.strategies import ModelParallelStrategy
+from torch.optim import Optimizer
+
+from r1lit.policy import Policy
+
+
+class PolicyModule(LightningModule):
+    """A LightningModule around a ``Policy``.
+
+    The policy is only named when the module is made. It is built in ``configure_model``, which Lightning calls once the
+    devices are known: whole under DDP or on one device, on the meta device and sharded under ``FSDP2Strategy``, which
+    loads the weights once they have memory.
+
+    Args:
+        policy: The policy to train.
+        optimizer: Makes the optimiser from parameters, such as ``torch.optim.AdamW`` with its learning rate.
+        scheduler: Makes a learning-rate schedule from the optimiser, stepped at each policy update; None keeps the rate.
+        gradient_clip_norm: Largest norm of the gradient; None does not clip.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        optimizer: OptimizerCallable,
+        scheduler: LRSchedulerCallable | None = None,
+        gradient_clip_norm: float | None = 1.0,
+    ) -> None:
+        super().__init__()
+        self.policy = policy
+        self.optimizer_factory = optimizer
+        self.scheduler_factory = scheduler
+        self.gradient_clip_norm = gradient_clip_norm
+
+    def policies(self) -> list[Policy]:
+        """The policies to build: the trained one first, then frozen ones."""
+        return [self.policy]
+
+    def configure_model(self) -> None:
+        """Builds the policies that are not built yet; Lightning calls this for every fit, validate and test."""
+        sharded = isinstance(self.trainer.strategy, ModelParallelStrategy)
+        for policy in self.policies():
+            if policy.is_built:
+                continue
+            policy.build(meta=sharded)
+            if sharded:
+                policy.shard(self.trainer.strategy.device_mesh["data_parallel"])
+            else:
+                policy.load_weights()
+
+    def load_sharded_weights(self) -> None:
+        """Loads what ``configure_model`` had to leave on the meta device; a resumed run overwrites it afterwards."""
+        for policy in self.policies():
+            if not policy.weights_loaded:
+                policy.load_weights()
+
+    def on_fit_start(self) -> None:
+        """Weights of sharded policies."""
+        self.load_sharded_weights()
+
+    def on_validation_start(self) -> None:
+        """Weights of sharded policies, for ``validate``."""
+        self.load_sharded_weights()
+
+    def on_test_start(self) -> None:
+        """Weights of sharded policies, for ``test``."""
+        self.load_sharded_weights()
+
+    def configure_optimizers(self) -> Any:
+        """The injected optimiser over the trained policy, with its schedule if there is one."""
+        optimizer: Optimizer = self.optimizer_factory([p for p in self.policy.parameters() if p.requires_grad])
+        if self.scheduler_factory is None:
+            return optimizer
+        return [optimizer], [{"scheduler": self.scheduler_factory(optimizer), "interval": "step"}]

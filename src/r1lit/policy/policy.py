@@ -1,0 +1,296 @@
+"""The policy: a causal language model that gives log-probabilities and travels as a Hugging Face directory."""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from r1lit.errors import InputError
+from r1lit.functional.logprobs import chunked_logprobs
+from r1lit.policy.heads import head_error, output_head
+from r1lit.policy.loading import load_config, load_generation_config, load_tokenizer, resolve_dtype, resolve_source
+from r1lit.policy.saving import save_directory
+from r1lit.policy.sharding import decoder_blocks, reshard, shard_module, unsharded
+from r1lit.policy.templates import PromptTemplate
+from r1lit.policy.tokens import ensure_pad_token, find_eos_ids, special_ids
+from r1lit.policy.weights import fill_from_source, fixed_buffers, parameters_on_meta, restore_buffers
+from r1lit.types import Prompt
+
+_HEAD_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
+
+
+class TokenLogprobs(NamedTuple):
+    """Log-probabilities of target tokens."""
+
+    logprobs: Tensor
+    """[B, T] float32, 0 outside the target mask."""
+    entropy: Tensor | None
+    """[B, T] float32 in nats, 0 outside the target mask; None where it was not asked for."""
+
+
+class Policy(nn.Module):
+    """A transformers causal language model with its tokenizer and prompt template.
+
+    Construction is cheap: configuration and tokenizer only. :meth:`build` makes ``lm``, on the meta device where the
+    model is to be sharded first; :meth:`load_weights` fills it. In a notebook, :meth:`from_pretrained` does it all.
+
+        policy.build(meta=True)          # configure_model
+        policy.shard(mesh)
+        policy.to_empty(device="cuda")   # a Lightning strategy does this
+        policy.load_weights()            # on_fit_start, unless a checkpoint is resumed
+
+    Dropout is off everywhere: log-probabilities must be those of the distribution that is sampled from.
+
+    Args:
+        init_from: A directory, a hub id, a ``.gguf`` file or ``package:NAME/path/inside``.
+        template: ``chat``, ``zero``, or a text with ``{question}``.
+        system: System message for ``chat``.
+        prefill: How every answer begins, such as ``<think>`` and a newline.
+        dtype: Of the parameters: float32, bfloat16, or auto (as saved).
+        attn_implementation: Passed to transformers.
+        gradient_checkpointing: Recompute each decoder layer in the backward pass.
+        logprob_chunk_size: Positions whose logits exist at a time.
+
+    Raises:
+        InputError: If the model cannot be had, is not a causal language model, or does not fit the template, or if
+            its pad token is its eos token and there is nothing to replace it with.
+    """
+
+    lm: PreTrainedModel
+
+    def __init__(
+        self,
+        init_from: str,
+        template: str = "chat",
+        system: str | None = None,
+        prefill: str = "",
+        dtype: str = "float32",
+        attn_implementation: str = "sdpa",
+        gradient_checkpointing: bool = False,
+        logprob_chunk_size: int = 4096,
+    ) -> None:
+        """Reads configuration and tokenizer."""
+        super().__init__()
+        self.init_from = init_from
+        self.template = PromptTemplate(template, system, prefill)
+        self.attn_implementation = attn_implementation
+        self.gradient_checkpointing = gradient_checkpointing
+        self.logprob_chunk_size = logprob_chunk_size
+        self.weights_loaded = False
+        self._source = resolve_source(init_from)
+        self._source_config = load_config(self._source)
+        self.dtype = resolve_dtype(dtype, self._source_config)
+        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(self._source)
+        self.template.check(self.tokenizer, init_from)
+        self.generation_config = load_generation_config(self._source, self._source_config)
+        self.eos_ids = find_eos_ids(self.tokenizer, self.generation_config, chat=self.template.is_chat)
+        ensure_pad_token(self.tokenizer, init_from, self.eos_ids)
+        self.pad_id = int(self.tokenizer.pad_token_id)
+        self.generation_config.eos_token_id = list(self.eos_ids)
+        self.generation_config.pad_token_id = self.pad_id
+        self.config = _training_config(self._source_config, len(self.tokenizer), self.pad_id)
+        self._skipped_ids = special_ids(self.tokenizer)
+        self._buffer_values: dict[str, Tensor] = {}
+        self._is_gathered = False
+
+    @classmethod
+    def from_pretrained(cls, init_from: str, **kwargs: Any) -> Self:
+        """Builds a policy with its weights on the CPU; ``kwargs`` are those of the constructor."""
+        policy = cls(init_from, **kwargs)
+        policy.build()
+        return policy
+
+    # Construction
+
+    def build(self, meta: bool = False) -> None:
+        """Makes ``lm``; with ``meta``, its parameters take no memory until they are materialised and loaded.
+
+        Raises:
+            InputError: If the weights cannot be read, or the model computes its logits in a way that this package
+                does not know (checked where ``meta`` is off).
+        """
+        with parameters_on_meta():
+            self.lm = AutoModelForCausalLM.from_config(
+                copy.deepcopy(self.config), dtype=self.dtype, attn_implementation=self.attn_implementation
+            )
+        self.lm.generation_config = copy.deepcopy(self.generation_config)
+        for module in self.lm.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+        if self.gradient_checkpointing:
+            self.lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        self._buffer_values = fixed_buffers(self.lm)
+        self.weights_loaded = False
+        if meta:
+            return
+        self.to_empty(device="cpu")
+        self.load_weights()
+        if (error := head_error(self.lm)) > _HEAD_TOLERANCE.get(self.dtype, 5e-2):
+            family = self.config.model_type
+            raise InputError(
+                f"init_from '{self.init_from}': unknown head of {family} (off by {error:.2g})"
+            )
+
+    def load_weights(self) -> None:
+        """Reads the weights from ``init_from`` into the parameters as they are: plain or sharded, on any device.
+
+        Every rank must call it where the policy is sharded; nothing is communicated.
+
+        Raises:
+            InputError: If weights are missing.
+            RuntimeError: If the parameters are still on the meta device.
+        """
+        if any(param.is_meta for param in self.lm.parameters()):
+            raise RuntimeError("load_weights: parameters are on the meta device; call to_empty(device=...) first")
+        reshard(self)
+        fill_from_source(self.lm, self._source, self._source_config)
+        self.weights_loaded = True
+
+    def shard(self, mesh: DeviceMesh, mp_policy: MixedPrecisionPolicy | None = None) -> None:
+        """Applies FSDP2 to each decoder layer and to the rest, in place; see :func:`sharding.shard_module`."""
+        shard_module(self, decoder_blocks(self.lm), mesh, mp_policy, methods=("_wake",))
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether :meth:`shard` was called."""
+        return isinstance(self, FSDPModule)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # to_empty() leaves garbage in buffers that no checkpoint carries (rotary frequencies), and .bfloat16() would
+        # round them: after any such call they get their true values back.
+        super()._apply(fn, recurse)
+        if self._buffer_values:
+            restore_buffers(self.lm, self._buffer_values)
+        return self
+
+    # Text and tokens
+
+    def encode_prompt(self, prompt: Prompt, max_length: int | None = None) -> list[int]:
+        """Token ids of the rendered prompt, prefill included.
+
+        Raises:
+            InputError: If there are more than ``max_length``: a cut prompt would be another question.
+        """
+        ids = self.template.encode(prompt, self.tokenizer)
+        if max_length is not None and len(ids) > max_length:
+            raise InputError(f"prompt '{prompt.id}': {len(ids)} tokens, more than {max_length}; drop it or allow more")
+        return ids
+
+    def prefill_text(self, prompt: Prompt) -> str:
+        """What goes before the decoded tokens in a completion's text."""
+        return self.template.prefill_text(prompt, self.tokenizer)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of sampled tokens without special tokens; think and answer tags always stay."""
+        kept = [i for i in ids if i not in self._skipped_ids]
+        return str(self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    # Log-probabilities
+
+    def token_logprobs(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        target_mask: Tensor,
+        temperature: float = 1.0,
+        with_entropy: bool = False,
+    ) -> TokenLogprobs:
+        """Log-probabilities of the tokens under ``target_mask``, each given all tokens before it.
+
+        Hidden states of the positions before targets alone go through the head, ``logprob_chunk_size`` at a time.
+
+        Args:
+            input_ids: [B, T] int64, padded on the right.
+            attention_mask: [B, T], 1 or True for tokens, 0 or False for padding.
+            target_mask: [B, T] bool; its first column must be False, as nothing predicts the first token.
+            temperature: Divides the logits; the same as in sampling, so that ratios start at 1.
+            with_entropy: Also return the entropy of each target's distribution.
+
+        Raises:
+            ValueError: If ``target_mask`` asks for the first token.
+            InputError: If ``temperature`` is not positive.
+        """
+        # Through __call__, for the hooks of FSDP2 hang on it.
+        out: TokenLogprobs = self(input_ids, attention_mask, target_mask, temperature, with_entropy)
+        return out
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        target_mask: Tensor,
+        temperature: float = 1.0,
+        with_entropy: bool = False,
+    ) -> TokenLogprobs:
+        """See :meth:`token_logprobs`."""
+        if bool(target_mask[:, 0].any()):
+            raise ValueError("target_mask: the first token of a row has no log-probability")
+        hidden = self.lm.get_decoder()(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=(attention_mask.long().cumsum(-1) - 1).clamp_min(0),
+            use_cache=False,
+        ).last_hidden_state  # [B, T, H]
+        wanted = target_mask[:, 1:]  # position t - 1 predicts token t
+        logprobs, entropy = chunked_logprobs(
+            hidden[:, :-1][wanted],
+            input_ids[:, 1:][wanted],
+            output_head(self.lm),
+            temperature,
+            self.logprob_chunk_size,
+            with_entropy,
+        )
+        spread = None if entropy is None else _scatter(entropy, target_mask)
+        return TokenLogprobs(_scatter(logprobs, target_mask), spread)
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Inside, a sharded policy is whole: each rank may call ``lm`` as often as it likes.
+
+        Generation needs it. All ranks must enter and leave; weights must not change inside. Does nothing where the
+        policy is not sharded.
+        """
+        if not self.is_sharded or self._is_gathered:
+            yield
+            return
+        self._wake()  # FSDP2 must learn which module is the root before a part of it runs on its own
+        self._is_gathered = True
+        try:
+            with unsharded(self):
+                yield
+        finally:
+            self._is_gathered = False
+
+    def _wake(self) -> None:
+        """Runs nothing; :meth:`shard` registers it as a forward method, so that calling it initialises FSDP2."""
+
+    # Saving
+
+    def save_pretrained(self, directory: str | Path) -> Path:
+        """Writes a plain Hugging Face directory, atomically; all ranks must call it. See :mod:`r1lit.policy.saving`."""
+        return save_directory(self.lm, self.tokenizer, directory)
+
+
+def _training_config(source: PreTrainedConfig, tokens: int, pad_id: int) -> PreTrainedConfig:
+    """The configuration to build: without dropout, with a row for each token of the tokenizer."""
+    config = copy.deepcopy(source)
+    text = config.get_text_config()
+    for part in {id(config): config, id(text): text}.values():
+        for key, value in part.to_dict().items():
+            if ("dropout" in key or key.endswith("_pdrop")) and isinstance(value, float):
+                setattr(part, key, 0.0)
+    text.vocab_size = max(text.vocab_size, tokens)
+    text.pad_token_id = pad_id
+    return config
+
+
+def _scatter(values: Tensor, mask: Tensor) -> Tensor:
+    """Puts values [N] where ``mask`` [B, T] is true, row by row, and 0 elsewhere."""
+    return torch.zeros(mask.shape, dtype=values.dtype, device=values.device).masked_scatter(mask, values)

@@ -1,0 +1,123 @@
+"""Scores completions by several rewards and adds them up."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Real
+
+from r1lit.errors import InputError, TrainingError
+from r1lit.rewards.base import UNSCORED, Reward, Score, check_names
+from r1lit.types import Completion
+
+_SHOWN = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What the rewards made of a list of completions; tuples are parallel to it."""
+
+    rewards: dict[str, tuple[float | None, ...]]
+    """Unweighted scores by reward name; None where the reward did not apply or could not score."""
+    totals: tuple[float | None, ...]
+    """Weighted sums; None where a reward that applies could not score."""
+    unscored: dict[str, int]
+    """Completions that each reward could not score, by reward name."""
+
+
+def score_completions(rewards: Sequence[Reward], completions: Sequence[Completion], step: int) -> Scores:
+    """Scores completions by every reward that applies and sums up: sum_k weight_k * score_k (paper eq. 4 and 8).
+
+    Args:
+        rewards: With distinct names.
+        completions: Of any number of prompts.
+        step: Policy updates done so far; rewards with a later ``from_step`` are left out.
+
+    Returns:
+        The scores in the order of ``completions``.
+
+    Raises:
+        InputError: If two rewards share a name, or no reward applies to a completion.
+        TrainingError: If a reward raises or returns something else than one finite number, None or ``UNSCORED`` for
+            each completion. The message names the reward and the completion.
+    """
+    check_names(rewards)
+    count = len(completions)
+    table: dict[str, list[Score]] = {}
+    for reward in rewards:
+        column: list[Score] = [None] * count
+        rows = [i for i, completion in enumerate(completions) if reward.applies_to(completion.prompt, step)]
+        if rows:
+            for i, score in zip(rows, _run(reward, [completions[i] for i in rows]), strict=True):
+                column[i] = score
+        table[reward.name] = column
+    weights = {reward.name: reward.weight for reward in rewards}
+    totals = tuple(
+        _total(completions[i], {name: column[i] for name, column in table.items()}, weights, step) for i in range(count)
+    )
+    return Scores(
+        rewards={name: tuple(None if s is UNSCORED else s for s in column) for name, column in table.items()},
+        totals=totals,
+        unscored={name: sum(s is UNSCORED for s in column) for name, column in table.items()},
+    )
+
+
+def _total(completion: Completion, scores: dict[str, Score], weights: dict[str, float], step: int) -> float | None:
+    total, applied, unscored = 0.0, False, False
+    for name, score in scores.items():
+        if score is UNSCORED:
+            unscored = True
+        elif score is not None:
+            applied = True
+            total += weights[name] * score
+    if not (applied or unscored):
+        prompt = completion.prompt
+        raise InputError(
+            f"no reward applies to prompt {prompt.id!r} (kind {prompt.kind!r}, task {prompt.task!r}) at step {step}; "
+            "add a reward for this kind or leave such prompts out"
+        )
+    return None if unscored else total
+
+
+def _run(reward: Reward, completions: list[Completion]) -> list[Score]:
+    try:
+        scores = list(reward.score(completions))
+    except InputError:
+        raise
+    except Exception as error:
+        raise _failure(reward, _culprit(reward, completions), f"raised {_one_line(error)}") from error
+    if len(scores) != len(completions):
+        problem = f"returned {len(scores)} scores for {len(completions)} completions, the first of them"
+        raise _failure(reward, completions[0], problem)
+    return [_checked(reward, completion, score) for completion, score in zip(completions, scores, strict=True)]
+
+
+def _checked(reward: Reward, completion: Completion, score: object) -> Score:
+    if score is None or score is UNSCORED:
+        return score
+    if not isinstance(score, Real):
+        raise _failure(reward, completion, f"returned a {type(score).__name__} instead of a float")
+    value = float(score)
+    if not math.isfinite(value):
+        raise _failure(reward, completion, f"returned {value}")
+    return value
+
+
+def _culprit(reward: Reward, completions: list[Completion]) -> Completion:
+    """The completion that makes the reward fail on its own; the first one, if none does."""
+    for completion in completions:
+        try:
+            reward.score([completion])
+        except Exception:
+            return completion
+    return completions[0]
+
+
+def _failure(reward: Reward, completion: Completion, problem: str) -> TrainingError:
+    return TrainingError(
+        f"reward {reward.name!r} {problem}: prompt {completion.prompt.id!r}, sample {completion.sample}, "
+        f"text {completion.text[:_SHOWN]!r}"
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

