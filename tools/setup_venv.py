@@ -139,7 +139,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Extras that an install with other requirements brought are brought up to date with the rest.
     before = set(json.loads(stamp.read_text(encoding="utf-8"))["extras"]) if stamp.is_file() else set()
     extras = sorted(before.union(args.extras))
-    print(f"Installing r1lit{extras or ''} into {args.venv} (some minutes the first time)", flush=True)
+    name = f"r1lit[{','.join(extras)}]" if extras else "r1lit"
+    print(f"Installing {name} into {args.venv} (some minutes the first time)", flush=True)
     stamp.unlink(missing_ok=True)
     log.unlink(missing_ok=True)
     progress = Progress()

@@ -35,7 +35,9 @@ class PromptDataModule(LightningDataModule):
         seed: With the epoch it fixes the order of the training prompts.
         shuffle: Whether the training prompts are reshuffled in each epoch.
         max_rollouts: Length of training: the loader then has this many batches in all. Use it with
-            ``Trainer(max_epochs=1)``. If None, a Lightning epoch has as many batches as deal each prompt at least once.
+            ``Trainer(max_epochs=1)``; to go on with a run that has ended, raise ``max_epochs`` along with it, for
+            Lightning counts its epoch as done. If None, a Lightning epoch has as many batches as deal each prompt at
+            least once, and training goes on over epochs until the Trainer stops it.
         val_limit: Take this many validation prompts only, spread evenly over the sources, the same for every seed.
         val_batch_size: Prompts in one validation batch; ``prompts_per_rollout`` if None.
 
@@ -153,6 +155,9 @@ class PromptDataModule(LightningDataModule):
             _ = self.sampler
         if stage in ("validate", "test") or (stage == "fit" and self.val is not None):
             _ = self.val_prompts
+        if stage == "fit" and self.val is None and self.trainer is not None:
+            # Lightning's own switch; an empty loader would draw a warning from it.
+            self.trainer.limit_val_batches = 0
 
     def train_dataloader(self) -> "RolloutLoader":
         """One list of prompts for each rollout, from the position on.

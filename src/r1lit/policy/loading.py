@@ -1,5 +1,6 @@
 """Where a model comes from: a directory, a Hugging Face hub id, a GGUF file, or a resource inside a package."""
 
+import copy
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,8 @@ def resolve_source(init_from: str) -> ModelSource:
     Raises:
         InputError: If a local path, a package or a path inside it does not exist.
     """
+    if not init_from:
+        raise InputError("init_from is empty; name a directory, a hub id, a .gguf file or package:NAME/path")
     path = _package_path(init_from) if init_from.startswith(_PACKAGE) else Path(init_from).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
@@ -69,7 +72,7 @@ def resolve_source(init_from: str) -> ModelSource:
         return ModelSource(init_from, str(path))
     if path.exists():
         raise InputError(f"init_from '{init_from}': a file, but no GGUF file; name a directory or a .gguf file")
-    if init_from.startswith((_PACKAGE, ".", "/", "~")) or init_from.count("/") > 1 or not init_from:
+    if init_from.startswith((_PACKAGE, ".", "/", "~")) or init_from.count("/") > 1:
         raise InputError(f"init_from '{init_from}': there is no such directory or file; check the path")
     return ModelSource(init_from, init_from)
 
@@ -150,6 +153,19 @@ def load_dense_model(source: ModelSource, config: PreTrainedConfig, dtype: torch
     if source.gguf_file is not None:
         shed_quantizer(model)
     return model
+
+
+def training_config(source: PreTrainedConfig, tokens: int, pad_id: int) -> PreTrainedConfig:
+    """The configuration to build: without dropout, with a row for each token of the tokenizer."""
+    config = copy.deepcopy(source)
+    text = config.get_text_config()
+    for part in {id(config): config, id(text): text}.values():
+        for key, value in part.to_dict().items():
+            if ("dropout" in key or key.endswith("_pdrop")) and isinstance(value, float):
+                setattr(part, key, 0.0)
+    text.vocab_size = max(text.vocab_size, tokens)
+    text.pad_token_id = pad_id
+    return config
 
 
 def check_complete(name: str, missing: set[str] | list[str]) -> None:

@@ -1,6 +1,7 @@
 """The policy: a causal language model that gives log-probabilities and travels as a Hugging Face directory."""
 
 import copy
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,12 +11,19 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy
-from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from r1lit.errors import InputError
 from r1lit.functional.logprobs import chunked_logprobs
 from r1lit.policy.heads import head_error, output_head
-from r1lit.policy.loading import load_config, load_generation_config, load_tokenizer, resolve_dtype, resolve_source
+from r1lit.policy.loading import (
+    load_config,
+    load_generation_config,
+    load_tokenizer,
+    resolve_dtype,
+    resolve_source,
+    training_config,
+)
 from r1lit.policy.saving import save_directory
 from r1lit.policy.sharding import decoder_blocks, reshard, shard_module, unsharded
 from r1lit.policy.templates import PromptTemplate
@@ -44,7 +52,7 @@ class Policy(nn.Module):
         policy.build(meta=True)          # configure_model
         policy.shard(mesh)
         policy.to_empty(device="cuda")   # a Lightning strategy does this
-        policy.load_weights()            # on_fit_start, unless a checkpoint is resumed
+        policy.load_weights()            # on_fit_start
 
     Dropout is off everywhere: log-probabilities must be those of the distribution that is sampled from.
 
@@ -95,7 +103,7 @@ class Policy(nn.Module):
         self.pad_id = int(self.tokenizer.pad_token_id)
         self.generation_config.eos_token_id = list(self.eos_ids)
         self.generation_config.pad_token_id = self.pad_id
-        self.config = _training_config(self._source_config, len(self.tokenizer), self.pad_id)
+        self.config = training_config(self._source_config, len(self.tokenizer), self.pad_id)
         self._skipped_ids = special_ids(self.tokenizer)
         self._buffer_values: dict[str, Tensor] = {}
         self._is_gathered = False
@@ -105,17 +113,26 @@ class Policy(nn.Module):
         """Builds a policy with its weights on the CPU; ``kwargs`` are those of the constructor."""
         policy = cls(init_from, **kwargs)
         policy.build()
+        policy.load_weights()
         return policy
+
+    def twin(self) -> "Policy":
+        """Another policy, not yet built, from the same source and with the same settings: for a reference policy."""
+        return type(self)(
+            self.init_from,
+            self.template.text,
+            self.template.system,
+            self.template.prefill,
+            str(self.dtype).removeprefix("torch."),
+            self.attn_implementation,
+            self.gradient_checkpointing,
+            self.logprob_chunk_size,
+        )
 
     # Construction
 
     def build(self, meta: bool = False) -> None:
-        """Makes ``lm``; with ``meta``, its parameters take no memory until they are materialised and loaded.
-
-        Raises:
-            InputError: If the weights cannot be read, or the model computes its logits in a way that this package
-                does not know (checked where ``meta`` is off).
-        """
+        """Makes ``lm`` with parameters that hold nothing yet; with ``meta``, they take no memory either."""
         with parameters_on_meta():
             self.lm = AutoModelForCausalLM.from_config(
                 copy.deepcopy(self.config), dtype=self.dtype, attn_implementation=self.attn_implementation
@@ -128,15 +145,8 @@ class Policy(nn.Module):
             self.lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         self._buffer_values = fixed_buffers(self.lm)
         self.weights_loaded = False
-        if meta:
-            return
-        self.to_empty(device="cpu")
-        self.load_weights()
-        if (error := head_error(self.lm)) > _HEAD_TOLERANCE.get(self.dtype, 5e-2):
-            family = self.config.model_type
-            raise InputError(
-                f"init_from '{self.init_from}': unknown head of {family} (off by {error:.2g})"
-            )
+        if not meta:
+            self.to_empty(device="cpu")
 
     def load_weights(self) -> None:
         """Reads the weights from ``init_from`` into the parameters as they are: plain or sharded, on any device.
@@ -144,7 +154,8 @@ class Policy(nn.Module):
         Every rank must call it where the policy is sharded; nothing is communicated.
 
         Raises:
-            InputError: If weights are missing.
+            InputError: If weights are missing or cannot be read, or the model turns hidden states into logits in a way
+                that this package does not know (checked where the policy is not sharded).
             RuntimeError: If the parameters are still on the meta device.
         """
         if any(param.is_meta for param in self.lm.parameters()):
@@ -152,21 +163,45 @@ class Policy(nn.Module):
         reshard(self)
         fill_from_source(self.lm, self._source, self._source_config)
         self.weights_loaded = True
+        if not self.is_sharded and (error := head_error(self.lm)) > _HEAD_TOLERANCE.get(self.dtype, 5e-2):
+            family = self.config.model_type
+            raise InputError(f"init_from '{self.init_from}': unknown head of {family} (logits off by {error:.2g})")
 
     def shard(self, mesh: DeviceMesh, mp_policy: MixedPrecisionPolicy | None = None) -> None:
         """Applies FSDP2 to each decoder layer and to the rest, in place; see :func:`sharding.shard_module`."""
         shard_module(self, decoder_blocks(self.lm), mesh, mp_policy, methods=("_wake",))
 
     @property
+    def is_built(self) -> bool:
+        """Whether :meth:`build` was called."""
+        return "lm" in self._modules
+
+    @property
     def is_sharded(self) -> bool:
         """Whether :meth:`shard` was called."""
         return isinstance(self, FSDPModule)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.lm.parameters()).device
+
+    @property
+    def layer_count(self) -> int:
+        """Number of decoder layers."""
+        return int(self.config.get_text_config().num_hidden_layers)
+
+    @property
+    def max_context(self) -> int:
+        """Longest sequence that the model takes, in tokens; families without positions have no bound."""
+        return int(getattr(self.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize)
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        # to_empty() leaves garbage in buffers that no checkpoint carries (rotary frequencies), and .bfloat16() would
-        # round them: after any such call they get their true values back.
+        # to_empty() unties tied weights and leaves garbage in buffers that no checkpoint carries (rotary frequencies),
+        # and .bfloat16() would round those: after any such call all is as it was built.
         super()._apply(fn, recurse)
-        if self._buffer_values:
+        if self.is_built:
+            self.lm.tie_weights()
             restore_buffers(self.lm, self._buffer_values)
         return self
 
@@ -268,6 +303,17 @@ class Policy(nn.Module):
         finally:
             self._is_gathered = False
 
+    @contextmanager
+    def generating(self) -> Iterator[None]:
+        """:meth:`gathered`, in eval mode, as a key-value cache needs; the mode is put back afterwards."""
+        was_training = self.training
+        self.eval()
+        try:
+            with self.gathered():
+                yield
+        finally:
+            self.train(was_training)
+
     def _wake(self) -> None:
         """Runs nothing; :meth:`shard` registers it as a forward method, so that calling it initialises FSDP2."""
 
@@ -276,19 +322,6 @@ class Policy(nn.Module):
     def save_pretrained(self, directory: str | Path) -> Path:
         """Writes a plain Hugging Face directory, atomically; all ranks must call it. See :mod:`r1lit.policy.saving`."""
         return save_directory(self.lm, self.tokenizer, directory)
-
-
-def _training_config(source: PreTrainedConfig, tokens: int, pad_id: int) -> PreTrainedConfig:
-    """The configuration to build: without dropout, with a row for each token of the tokenizer."""
-    config = copy.deepcopy(source)
-    text = config.get_text_config()
-    for part in {id(config): config, id(text): text}.values():
-        for key, value in part.to_dict().items():
-            if ("dropout" in key or key.endswith("_pdrop")) and isinstance(value, float):
-                setattr(part, key, 0.0)
-    text.vocab_size = max(text.vocab_size, tokens)
-    text.pad_token_id = pad_id
-    return config
 
 
 def _scatter(values: Tensor, mask: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ be killed, since comparing two expressions may take for ever (a tower of powers 
 
 import re
 
-from r1lit.rewards.normalise import MAX_LENGTH, Answer, normalise
+from r1lit.rewards.normalise import MAX_LENGTH, Answer, normalise, read_number
 from r1lit.rewards.workers import Job, run_jobs
 
 TIMEOUT_S = 5.0
@@ -15,7 +15,7 @@ _ROUNDED_DIGITS = 6
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
-class AnswerTimeout(Exception):  # noqa: N818 - named like TimeoutError's older kin, it is not a programming error
+class AnswerTimeout(Exception):
     """A comparison ran out of time or memory twice, so that nothing is known about the answer."""
 
 
@@ -57,7 +57,9 @@ def compare(answer: str, gold: str) -> bool | Job:
         return False
     if max(len(answer), len(gold)) > MAX_LENGTH:
         return ours.text == theirs.text
-    if _disagree(ours.unit, theirs.unit) or _disagree(ours.base, theirs.base):
+    if _disagree(ours.unit or "%" * ours.percent, theirs.unit or "%" * theirs.percent) or _disagree(
+        ours.base, theirs.base
+    ):
         return False
     if ours.value is not None and theirs.value is not None:
         return not _disagree(ours.label, theirs.label) and _equal_numbers(ours, theirs)
@@ -96,6 +98,9 @@ def _rounds_to(fraction: Answer, decimal: Answer) -> bool:
 def _hopeless(ours: Answer, theirs: Answer) -> bool:
     """Whether the answer cannot be right, however it is read: a short cut, and a guard of the reader of LaTeX."""
     if not _balanced(ours.latex):  # would end the box it is put in
+        return True
+    sides = [number[0] for side in ours.text.split("=") if (number := read_number(side))]
+    if len(set(sides)) > 1:  # a false equation
         return True
     # Letters alone cannot be a number; a command (\pi) or a digit may.
     return theirs.value is not None and not re.search(r"[\d\\]", ours.text)

@@ -23,7 +23,7 @@ class Unscored(Enum):
 UNSCORED: Final[Literal[Unscored.UNSCORED]] = Unscored.UNSCORED
 """Returned for a completion that a reward applies to but could not score within its limits."""
 
-Score: TypeAlias = float | None | Literal[Unscored.UNSCORED]
+Score: TypeAlias = float | Literal[Unscored.UNSCORED] | None
 """A number, None for "not applicable", or ``UNSCORED``."""
 
 _live: "weakref.WeakValueDictionary[int, Reward]" = weakref.WeakValueDictionary()

@@ -36,6 +36,10 @@ _WORD = re.compile(
 )
 _ENGLISH_LETTERS = frozenset("aAIO")
 
+_LATIN = (
+    "en", "fr", "de", "es", "it", "pt", "nl", "sv", "da", "no", "nb", "fi", "pl", "cs", "ro", "hu", "tr", "vi",
+    "id", "sw",
+)  # fmt: skip
 _LANGUAGES: dict[str, frozenset[str]] = {
     "zh": frozenset({"han"}),
     "ja": frozenset({"han", "kana"}),
@@ -44,9 +48,9 @@ _LANGUAGES: dict[str, frozenset[str]] = {
     "he": frozenset({"hebrew"}),
     "hi": frozenset({"devanagari"}),
     "th": frozenset({"thai"}),
-    **dict.fromkeys("en fr de es it pt nl sv da no nb fi pl cs ro hu tr vi id sw".split(), frozenset({"latin"})),
-    **dict.fromkeys("ru uk bg sr".split(), frozenset({"cyrillic"})),
-    **dict.fromkeys("ar fa ur".split(), frozenset({"arabic"})),
+    **dict.fromkeys(("ru", "uk", "bg", "sr"), frozenset({"cyrillic"})),
+    **dict.fromkeys(("ar", "fa", "ur"), frozenset({"arabic"})),
+    **dict.fromkeys(_LATIN, frozenset({"latin"})),
 }
 
 

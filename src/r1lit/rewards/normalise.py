@@ -30,6 +30,7 @@ _TEXT = r"\\(?:text(?:bf|rm|it|normal)?|mbox|mathrm|mathbf|operatorname)\s*\{([^
 _SPELLINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
+        (r"(?<!\\)\$([^$]*)(?<!\\)\$", r" \1 "),
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
         (r"\\(?:left|right|[bB]igg?[lr]?)(?![A-Za-z])\.?", ""),
         (r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))|\\degrees?(?![A-Za-z])", ""),
@@ -40,7 +41,7 @@ _SPELLINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\cdot(?![A-Za-z])", r"\\times "),
         (r"\\lbrace(?![A-Za-z])", r"\\{"),
         (r"\\rbrace(?![A-Za-z])", r"\\}"),
-        (r"\\(?:le|ge|ne)q(?![A-Za-z])", lambda m: m.group()[:-1]),  # type: ignore[list-item]
+        (r"\\(le|ge|ne)q(?![A-Za-z])", r"\\\1"),
         (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
         (r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{"),
         (r"(\\frac\s*\{[^{}]*\})\s*(\d)", r"\1{\2}"),
@@ -69,11 +70,13 @@ _UNITS = {
     "hr": "hour", "hrs": "hour", "mph": "mile/hour", "km/h": "kilometer/hour", "sq": "square", "cu": "cubic",
     "inches": "inch", "usd": "dollar", "metre": "meter", "litre": "liter", "deg": "degree", "pm": "pm", "am": "am",
 }  # fmt: skip
-_NOT_UNITS = frozenset(
-    "hundred thousand million billion trillion dozen half percent percentage pi squared cubed factorial over infinity "
-    "infty sin cos tan log ln exp sqrt mod choose i e x y z n a b c k t is are was or and not if to times plus minus "
-    "than less more least most about no none never wrong false out through of".split()
-)  # fmt: skip
+_NOT_UNITS = frozenset({
+    "hundred", "thousand", "million", "billion", "trillion", "dozen", "half", "percent", "percentage", "pi",
+    "squared", "cubed", "factorial", "over", "infinity", "infty", "sin", "cos", "tan", "log", "ln", "exp", "sqrt",
+    "mod", "choose", "i", "e", "x", "y", "z", "n", "a", "b", "c", "k", "t", "is", "are", "was", "or", "and", "not",
+    "if", "to", "times", "plus", "minus", "than", "less", "more", "least", "most", "about", "no", "none", "never",
+    "wrong", "false", "out", "through", "of",
+})  # fmt: skip
 _TEXT_ONLY = re.compile(r"[^\W\d_](?:[^\W\d_]|[ '.,-])*")
 
 
@@ -162,7 +165,7 @@ def _without_unit(text: str) -> tuple[str, str]:
     words = [word.rstrip(".") for word in re.split(r"[ /]+", name.lower())]
     if any(word in _NOT_UNITS and word not in _UNITS for word in words):
         return text, ""
-    if name.lower() not in _UNITS and not (space and len(words[0]) > 2 or words[0] in _UNITS):
+    if name.lower() not in _UNITS and not ((space and len(words[0]) > 2) or words[0] in _UNITS):
         return text, ""
     powers = {"square": "2", "cubic": "3"}
     parts = [_UNITS.get(word, word) for word in words if word != "per"]

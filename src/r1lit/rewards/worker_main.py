@@ -33,7 +33,7 @@ def math_checker() -> Callable[[dict[str, Any]], bool]:
 
     def read(latex: str) -> list[Any]:
         text = rf"\boxed{{{latex}}}"
-        return parse(text, config, fallback_mode="no_fallback", parsing_timeout=None, raise_on_error=True)  # type: ignore[arg-type]
+        return parse(text, config, fallback_mode="no_fallback", parsing_timeout=None, raise_on_error=True)
 
     def check(request: dict[str, Any]) -> bool:
         return verify(read(request["gold"]), read(request["answer"]), timeout_seconds=None, raise_on_error=True)

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from r1lit.errors import InputError
 
@@ -99,7 +99,7 @@ class Worker:
                     _close_pipe(pipe)
 
 
-def _close_pipe(pipe: Any) -> None:
+def _close_pipe(pipe: IO[bytes]) -> None:
     try:
         pipe.close()
     except BrokenPipeError:  # a request that the dead worker never read

@@ -84,7 +84,7 @@ class HubPrompts(PromptSource):
             ) from error
         stop = len(dataset) if self.limit is None else min(len(dataset), self.skip + self.limit)
         return prompts_from_rows(
-            dataset.select(range(min(self.skip, stop), stop)),
+            dataset.select(range(self.skip, stop)) if self.skip < stop else (),
             self.columns,
             self.path,
             self.defaults,

@@ -1,0 +1,23 @@
+"""The moments of a rollout that Lightning has no hooks for."""
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from r1lit.types import Rollout
+
+
+class RolloutCallback(Callback):
+    """A callback that also hears of generation, policy updates and finished rollouts; all hooks do nothing here."""
+
+    def on_completions(self, trainer: Trainer, pl_module: LightningModule, done: int, total: int, tokens: int) -> None:
+        """While generating: ``done`` of ``total`` completions have finished on this rank, with ``tokens`` so far."""
+
+    def on_policy_update(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
+        """After policy update number ``step`` (from 1, over the whole run): a "step" as the paper counts."""
+
+    def on_rollout_end(self, trainer: Trainer, pl_module: LightningModule, rollout: Rollout) -> None:
+        """After the last update on a rollout; before the checkpoint of that rollout."""
+
+
+def rollout_callbacks(trainer: Trainer) -> list[RolloutCallback]:
+    """Those callbacks of a trainer that take the hooks above, in order."""
+    return [callback for callback in trainer.callbacks if isinstance(callback, RolloutCallback)]  # type: ignore[attr-defined]
