@@ -46,7 +46,7 @@ class Recorder(LightningModule):
             raise RuntimeError("power cut")
         self.positions.append(position)
         self.seen.append([prompt.id for prompt in batch])
-        for _ in range(2):
+        for _ in range(3):
             self.optimizers().zero_grad()
             self.manual_backward(self.weight.sum())
             self.optimizers().step()

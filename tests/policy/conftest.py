@@ -6,6 +6,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     Gemma3ForCausalLM,
     Gemma3TextConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
@@ -51,6 +53,8 @@ def make_model(family, vocab_size, tied):
         return LlamaForCausalLM(LlamaConfig(**shared))
     if family == "qwen2":
         return Qwen2ForCausalLM(Qwen2Config(**shared))
+    if family == "gpt2":  # absolute positions, module names of its own, dropout of 0.1 by default
+        return GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=3, n_head=4, n_positions=128, **shared))
     extra = {"head_dim": 8, "final_logit_softcapping": 5.0, "sliding_window": 4, "query_pre_attn_scalar": 8}
     kinds = ["sliding_attention", "sliding_attention", "full_attention"]
     return Gemma3ForCausalLM(Gemma3TextConfig(**shared, **extra, layer_types=kinds))

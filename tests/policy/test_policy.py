@@ -2,13 +2,14 @@ import copy
 
 import pytest
 import torch
+from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from r1lit.errors import InputError
 from r1lit.policy import Policy
 from r1lit.types import Message, Prompt
 
-FAMILIES = [("llama", False), ("llama", True), ("qwen2", True), ("gemma3", True)]
+FAMILIES = [("llama", False), ("llama", True), ("qwen2", True), ("gemma3", True), ("gpt2", True)]
 PROMPT = Prompt("p", (Message("user", "What is 1 + 1?"),))
 
 
@@ -87,9 +88,9 @@ def test_first_token_cannot_be_a_target(model_dir):
         policy.token_logprobs(ids, attention, target)
 
 
-def test_training_mode_changes_nothing(model_dir):
-    policy = Policy.from_pretrained(model_dir())
-    assert policy.lm.config.attention_dropout == 0.0
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_training_mode_changes_nothing(model_dir, family):
+    policy = Policy.from_pretrained(model_dir(family, True))
     ids, attention, target = batch()
     first = policy.train().token_logprobs(ids, attention, target).logprobs
     assert torch.equal(first, policy.eval().token_logprobs(ids, attention, target).logprobs)
@@ -103,6 +104,7 @@ def test_meta_build_gives_what_transformers_gives(model_dir, family, tied):
     policy.build(meta=True)
     assert policy.is_built
     assert all(p.is_meta for p in policy.parameters())
+    assert (policy.lm.get_output_embeddings().weight is policy.lm.get_input_embeddings().weight) is tied
     with pytest.raises(RuntimeError, match="meta"):
         policy.load_weights()
     policy.to_empty(device="cpu")
@@ -119,7 +121,9 @@ def test_meta_build_gives_what_transformers_gives(model_dir, family, tied):
     head, embedding = policy.lm.get_output_embeddings().weight, policy.lm.get_input_embeddings().weight
     assert (head is embedding) is tied
     ids, attention, _ = batch()
-    torch.testing.assert_close(policy.lm(ids, attention_mask=attention).logits, expected(ids, attention).logits)
+    torch.testing.assert_close(
+        policy.lm(ids, attention_mask=attention).logits, expected(ids, attention_mask=attention).logits
+    )
 
 
 def test_buffers_keep_their_values_through_casts(model_dir):
@@ -152,10 +156,12 @@ def test_saved_directory_is_a_plain_model(model_dir, tmp_path, family, tied):
     policy.save_pretrained(tmp_path / "model")
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
     assert not (tmp_path / "model" / "old.txt").exists()
+    with safe_open(tmp_path / "model" / "model.safetensors", "pt") as file:
+        assert ("lm_head.weight" in file.keys()) is not tied  # noqa: SIM118 (no dict)
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     ids, attention, _ = batch()
     with torch.no_grad():
-        assert torch.equal(again(ids, attention).logits, policy.lm(ids, attention_mask=attention).logits)
+        assert torch.equal(again(ids, attention_mask=attention).logits, policy.lm(ids, attention_mask=attention).logits)
     assert again.generation_config.eos_token_id == list(policy.eos_ids)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
     assert tokenizer.pad_token_id == policy.pad_id

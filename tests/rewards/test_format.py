@@ -60,5 +60,5 @@ def test_empty_reasoning_may_be_refused():
 
 
 def test_unknown_style():
-    with pytest.raises(InputError, match="'xml'.*think_answer, think"):
+    with pytest.raises(InputError, match=r"'xml'.*think_answer, think"):
         FormatReward(style="xml")

@@ -32,7 +32,7 @@ def test_unknown_path_is_named(path):
 
 
 def test_not_callable():
-    with pytest.raises(InputError, match="'math.pi' is a float"):
+    with pytest.raises(InputError, match=r"'math\.pi' is a float"):
         FunctionReward("math.pi")
 
 

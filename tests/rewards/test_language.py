@@ -65,7 +65,7 @@ def test_reward_reads_the_reasoning():
 
 
 def test_unknown_language_names_the_prompt():
-    with pytest.raises(InputError, match="'p7'.*'tlh'"):
+    with pytest.raises(InputError, match=r"'p7'.*'tlh'"):
         LanguageConsistencyReward().score([completion("nuqneH", "tlh")])
 
 

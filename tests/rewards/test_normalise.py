@@ -15,6 +15,7 @@ from r1lit.rewards.normalise import MAX_LENGTH, normalise, read_number, unwrap
         ("+1,234,567.50", Fraction(2469135, 2)),
         (".5", Fraction(1, 2)),
         ("5.", Fraction(5)),
+        ("٣", Fraction(3)),
         ("3/4", Fraction(3, 4)),
         (r"-\frac{3}{4}", Fraction(-3, 4)),
         (r"\frac{-3}{4}", Fraction(-3, 4)),
@@ -31,10 +32,9 @@ def test_read_number(text, value):
     assert number[0] == value
 
 
-@pytest.mark.parametrize("text", ["", "x", "1,23", "1 2", "1/0", r"\frac{1}{0}", "1 1/0", "9^9", "1e9999", "--5", "٣"])
+@pytest.mark.parametrize("text", ["", "x", "1,23", "1 2", "1/0", r"\frac{1}{0}", "1 1/0", "9^9", "1e9999", "--5"])
 def test_not_a_number(text):
-    number = read_number(text)
-    assert number is None or text == "٣"
+    assert read_number(text) is None
 
 
 @pytest.mark.parametrize(
@@ -98,8 +98,8 @@ def test_units(raw, text, unit):
         ("6 - 5i", "6-5i"),
         ("６＋１", "6+1"),
         ("−3", "-3"),
-        (r"\text{(B)}", "b"),
-        ("(B)", "b"),
+        (r"\text{(B)}", "B"),
+        ("(B)", "B"),
         ("\\$5", "5"),
         ("€5", "5"),
         ("-$5", "-5"),

@@ -80,6 +80,7 @@ GOOD = {"question": "a", "answer": "1"}
             {"answer_pattern": "#### (.+)$"},
             "row 1, column 'answer': answer_pattern '#### .* finds nothing in '1'",
         ),
+        ([{"question": "a", "answer": "####"}], {"answer_pattern": "####(.*)"}, "finds nothing in '####'"),
         ([GOOD], {"answer_pattern": "####"}, "answer_pattern '####' has 0 groups"),
         ([GOOD], {"answer_pattern": "("}, r"answer_pattern '\(' is not a regular expression"),
         ([GOOD | {"n": 1}, GOOD | {"n": 1}], {"id": "n"}, "row 2: column 'n' repeats the id '1' of row 1"),

@@ -14,6 +14,10 @@ class RolloutCallback(Callback):
     def on_policy_update(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
         """After policy update number ``step`` (from 1, over the whole run): a "step" as the paper counts."""
 
+    def measure_rollout(self, rollout: Rollout) -> dict[str, float]:
+        """What this callback adds to the metrics of a rollout."""
+        return {}
+
     def on_rollout_end(self, trainer: Trainer, pl_module: LightningModule, rollout: Rollout) -> None:
         """After the last update on a rollout; before the checkpoint of that rollout."""
 

@@ -31,7 +31,7 @@ class PromptDataModule(LightningDataModule):
     Args:
         train: Where training prompts come from; several sources are joined. ``predict`` runs over them too.
         val: Where the prompts for ``validate`` and ``test`` come from.
-        prompts_per_rollout: Prompts in one training batch; 32 in the paper's RL (DeepSeek-R1, section 2.1).
+        prompts_per_rollout: Prompts in one training batch; in the paper 512 a rollout, which makes 16 updates of 32.
         seed: With the epoch it fixes the order of the training prompts.
         shuffle: Whether the training prompts are reshuffled in each epoch.
         max_rollouts: Length of training: the loader then has this many batches in all. Use it with

@@ -67,7 +67,7 @@ class RolloutSampler:
         if attempt < 0:
             raise InputError(f"attempt is {attempt}: it must be 0 or more")
         taken = set(self.rows_for_rollout(index))
-        others = [row for row in self._shuffled(f"more/{index}") ]
+        others = [row for row in self._shuffled(f"more/{index}") if row not in taken]
         return others[attempt * self.per_rollout : (attempt + 1) * self.per_rollout]
 
     def order(self, epoch: int) -> list[int]:

@@ -10,6 +10,7 @@ equal rewards give no signal and are kept.
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -164,8 +165,11 @@ class GRPOModule(PolicyModule):
             advantages=experience.advantages,
             metrics=metrics,
         )
+        for callback in rollout_callbacks(self.trainer):
+            metrics |= callback.measure_rollout(rollout)
+        rollout = replace(rollout, metrics=metrics)
         self.rollouts += 1
-        self.log_dict({k: v for k, v in metrics.items() if k != "step"}, batch_size=len(prompts))
+        self.log_dict(metrics, batch_size=len(prompts))
         for callback in rollout_callbacks(self.trainer):
             callback.on_rollout_end(self.trainer, self, rollout)
 

@@ -65,6 +65,8 @@ def compare(answer: str, gold: str) -> bool | Job:
         return not _disagree(ours.label, theirs.label) and _equal_numbers(ours, theirs)
     if ours.text == theirs.text and not _disagree(ours.label, theirs.label):
         return True
+    if (ours.words or theirs.words) and ours.text.casefold() == theirs.text.casefold():
+        return True
     if theirs.words or _hopeless(ours, theirs):
         return False
     return Job("math", {"answer": ours.latex, "gold": theirs.latex})

@@ -99,7 +99,7 @@ class Answer:
     """The 2 of ``101_2``."""
     percent: bool = False
     words: bool = False
-    """It is text, not mathematics."""
+    """It is text, not mathematics: letter case does not matter."""
 
 
 def unwrap(text: str) -> str:
@@ -145,7 +145,7 @@ def normalise(raw: str) -> Answer:
         text, base = match.group(1), match.group(2) or match.group(3)
     text = _compact(text)
     if words or re.fullmatch(r"\([A-Za-z]\)", text):
-        text = text.strip("()").casefold()
+        words, text = True, text.strip("()")
     number = read_number(text)
     value, places = number if number else (None, None)
     return Answer(text, latex, value, places, label, unit, base, percent, words)

@@ -38,6 +38,7 @@ def math_checker() -> Callable[[dict[str, Any]], bool]:
     def check(request: dict[str, Any]) -> bool:
         return verify(read(request["gold"]), read(request["answer"]), timeout_seconds=None, raise_on_error=True)
 
+    check({"answer": "x + 1", "gold": "1 + x"})  # what is loaded on first use must not count as a job's time
     return check
 
 

@@ -120,8 +120,7 @@ def read_rows(path: Path, header: list[str] | None = None) -> Iterator[Row]:
 
 def _json_lines(path: Path) -> Iterator[Row]:
     with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as raw:
-        # newline="\n": only a line feed ends a line; text may hold other separators.
-        for number, line in enumerate(io.TextIOWrapper(raw, "utf-8-sig", newline="\n"), start=1):
+        for number, line in enumerate(io.TextIOWrapper(raw, "utf-8-sig"), start=1):
             if not line.strip():
                 continue
             try:

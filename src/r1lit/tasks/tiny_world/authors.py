@@ -34,7 +34,6 @@ PHRASES = {
     "en": {
         "open": ("Let me try", "I try", "First try"),
         "guess": ("I guess.", "Easy.", "I think so."),
-        "want": ", want",
         "no": (" no.", " no, wrong.", " but no."),
         "again": (" Wait, try", " Try", " Then try", " Wait, maybe"),
         "yes": (" yes.", " yes, good."),
@@ -44,7 +43,6 @@ PHRASES = {
     "zh": {
         "open": ("我来试", "先试", "试一下"),
         "guess": ("我猜。", "很简单。", "应该是。"),
-        "want": "，要",
         "no": (" 不对。", " 不是，错了。", " 但不对。"),
         "again": ("等等，再试", "试", "然后试", "等一下，也许"),
         "yes": (" 对。", " 对，很好。"),
@@ -63,13 +61,14 @@ def question(puzzle: Puzzle, language: str) -> str:
 
 
 def attempt_text(puzzle: Puzzle, signs: tuple[str, ...]) -> str:
-    """One try with its partial sums: ``7 + 2 = 9 - 5 = 4``."""
+    """One try with its partial sums and what the target leaves of it: ``7 + 2 = 9 - 5 = 4, - 3 = 1``."""
     total = puzzle.numbers[0]
     parts = [str(total)]
     for sign, number in zip(signs, puzzle.numbers[1:], strict=True):
         total += number if sign == "+" else -number
         parts.append(f"{sign} {number} = {total}")
-    return " ".join(parts)
+    # To compare is to subtract: a skill the sums teach already, where seeing that two numbers are equal is one more.
+    return f"{' '.join(parts)}, - {puzzle.target} = {total - puzzle.target}"
 
 
 def search_text(rng: random.Random, puzzle: Puzzle, language: str, habits: Habits) -> tuple[str, str]:
@@ -92,7 +91,7 @@ def search_text(rng: random.Random, puzzle: Puzzle, language: str, habits: Habit
         signs = planned
         if index and rng.random() < habits.repeating:
             signs = rng.choice(choices[:index])
-        text += f" {attempt_text(puzzle, signs)}{phrase('want')} {puzzle.target}"
+        text += f" {attempt_text(puzzle, signs)}"
         if value(puzzle.numbers, signs) == puzzle.target:
             return text + phrase("yes"), expression(puzzle.numbers, signs)
         text += phrase("no")

@@ -48,11 +48,11 @@ def sign_choices(count: int) -> list[tuple[str, ...]]:
 
 
 def draw_puzzle(rng: random.Random, terms: int) -> Puzzle:
-    """A random puzzle of ``terms`` numbers from 1 to 9 with a target that is not negative."""
+    """A random puzzle of ``terms`` numbers from 1 to 9 with a target from 0 to 9."""
     while True:
         numbers = tuple(rng.randint(1, 9) for _ in range(terms))
         target = value(numbers, tuple(rng.choice(SIGNS) for _ in range(terms - 1)))
-        if target >= 0:
+        if 0 <= target <= 9:
             return Puzzle(numbers, target)
 
 
