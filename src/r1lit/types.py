@@ -46,7 +46,7 @@ class Prompt:
         return next((m.content for m in reversed(self.messages) if m.role == "user"), "")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: jsonargparse reads defaults with vars()
 class SamplingParams:
     """How completions are drawn."""
 

@@ -44,7 +44,7 @@ class RolloutProgress(RolloutCallback):
         if not trainer.is_global_zero or rollout.index % self.every_n_rollouts:
             return
         m = rollout.metrics
-        wanted = rollouts_in_all(trainer)
+        wanted = int(pl_module.max_rollouts or 0)  # type: ignore[call-overload, operator]
         taken = self._began - self._start
         done = rollout.index + 1 - self._first
         left = f", {clock(taken / done * (wanted - rollout.index - 1))} left" if wanted else ""
@@ -57,12 +57,6 @@ class RolloutProgress(RolloutCallback):
             f"kl {m.get('kl', 0.0):.4f} | {m['tokens_per_s']:,.0f} tokens/s{left}",
             flush=True,
         )
-
-
-def rollouts_in_all(trainer: Trainer) -> int:
-    """How many rollouts the run has; 0 where it has no end."""
-    batches = trainer.num_training_batches
-    return int(batches) if batches != float("inf") and trainer.max_epochs == 1 else 0
 
 
 def clock(seconds: float) -> str:

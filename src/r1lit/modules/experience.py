@@ -33,7 +33,7 @@ class Experience:
     """Groups without a signal that dynamic sampling replaced."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DynamicSampling:
     """DAPO's: groups whose completions are all right or all wrong are dropped and others sampled in their place.
 

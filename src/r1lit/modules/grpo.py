@@ -48,6 +48,7 @@ class GRPOModule(PolicyModule):
         sampling: How completions are drawn in training; its ``n`` is the group size G (16 in the paper).
         evaluation: How completions are drawn in validation and test (temperature 0.6, top-p 0.95 in the paper).
         objective: The surrogate and its settings.
+        max_rollouts: Where training ends; None leaves it to the Trainer.
         minibatches: Policy updates of one pass over a rollout.
         inner_epochs: Passes over a rollout.
         micro_batch_tokens: Padded tokens in one forward and backward: the memory budget.
@@ -72,6 +73,7 @@ class GRPOModule(PolicyModule):
         sampling: SamplingParams = SamplingParams(n=16),  # noqa: B008 - frozen
         evaluation: SamplingParams = SamplingParams(n=16, temperature=0.6, top_p=0.95),  # noqa: B008 - frozen
         objective: Objective = Objective(),  # noqa: B008 - frozen
+        max_rollouts: int | None = None,
         minibatches: int = 1,
         inner_epochs: int = 1,
         micro_batch_tokens: int = 16384,
@@ -89,6 +91,7 @@ class GRPOModule(PolicyModule):
         self.rewards = rewards
         self.sampling, self.evaluation = sampling, evaluation
         self.objective = objective
+        self.max_rollouts = max_rollouts
         self.minibatch_count, self.inner_epochs = minibatches, inner_epochs
         self.micro_batch_tokens = micro_batch_tokens
         self.seed, self.placebo = seed, placebo
@@ -141,6 +144,14 @@ class GRPOModule(PolicyModule):
         for name, value in checkpoint["r1lit"].items():
             setattr(self, name, value)
 
+    def on_train_start(self) -> None:
+        """Stops at once where a resumed run had all its rollouts."""
+        self._stop_when_done()
+
+    def _stop_when_done(self) -> None:
+        if self.max_rollouts is not None and self.rollouts >= self.max_rollouts:
+            self.trainer.should_stop = True
+
     def training_step(self, prompts: list[Prompt], batch_idx: int) -> None:
         """One rollout: generate, score, compare, update."""
         start = time.perf_counter()
@@ -172,6 +183,11 @@ class GRPOModule(PolicyModule):
         self.log_dict(metrics, batch_size=len(prompts))
         for callback in rollout_callbacks(self.trainer):
             callback.on_rollout_end(self.trainer, self, rollout)
+        self._stop_when_done()
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Leaves prompts alone: they hold no tensors, and Lightning cannot walk through frozen dataclasses."""
+        return batch
 
     def validation_step(self, prompts: list[Prompt], batch_idx: int) -> None:
         """Samples answers to held-out prompts."""

@@ -36,7 +36,7 @@ def follows_format(text: str, style: Style = "think_answer", allow_empty_reasoni
     if style == "think":
         return bool(rest[0])
     between, answer, after = rest
-    return bool(answer) and not after
+    return bool(answer) and not between and not after
 
 
 class FormatReward(Reward):

@@ -1,0 +1,26 @@
+"""The stage's model as a plain Hugging Face directory."""
+
+from pathlib import Path
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+FOLDER = "model"
+
+
+class HFExport(Callback):
+    """Writes ``model/`` when training ends, or when a model is measured that no training made.
+
+    transformers, vLLM and llama.cpp's converter load the directory; the next stage starts from it.
+    """
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Exports the trained policy."""
+        self._export(trainer, pl_module)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Exports a policy that was only measured."""
+        if not (Path(trainer.default_root_dir) / FOLDER).exists():
+            self._export(trainer, pl_module)
+
+    def _export(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        pl_module.policy.save_pretrained(Path(trainer.default_root_dir) / FOLDER)  # type: ignore[union-attr, operator]

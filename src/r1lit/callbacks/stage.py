@@ -1,0 +1,157 @@
+"""``stage.json``: what a stage was made from, and what came out; written last, so that it says "complete"."""
+
+import json
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.table import Table
+
+from r1lit.callbacks.export import FOLDER
+from r1lit.freshness import STAGE_FILE, Fingerprint, write_json
+
+PACKAGES = ("r1lit", "torch", "lightning", "transformers", "torchmetrics", "litdata", "jsonargparse")
+
+
+class StageRecord(Callback):
+    """Writes ``stage.json`` at the end of a stage and prints what changed.
+
+    Args:
+        name: The stage's name; the name of its folder if None.
+        fingerprint: What make compares to see whether the stage is up to date.
+        config: The whole configuration of the run.
+        next_command: Shown at the end: what to run next.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        fingerprint: Fingerprint | None = None,
+        config: Mapping[str, Any] | None = None,
+        next_command: str | None = None,
+    ) -> None:
+        self.name, self.fingerprint, self.config = name, fingerprint, config
+        self.next_command = next_command
+        self._earlier_s = 0.0
+        self._began = time.monotonic()
+
+    @property
+    def state_key(self) -> str:
+        """One record a run."""
+        return "StageRecord"
+
+    def state_dict(self) -> dict[str, float]:
+        """Time spent so far, so that a resumed run adds to it."""
+        return {"wall_s": self._wall_s()}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        """Takes up the time of the runs before."""
+        self._earlier_s = state_dict["wall_s"]
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes the record and prints the summary."""
+        if not trainer.is_global_zero:
+            return
+        folder = Path(trainer.default_root_dir)
+        metrics: Mapping[str, Any] = pl_module.test_results  # type: ignore[assignment]
+        previous = earlier_stage(pl_module.policy.init_from)  # type: ignore[union-attr, arg-type]
+        record = {
+            "stage": self.name or folder.name,
+            "metrics": metrics,
+            "wall_s": round(self._wall_s(), 2),
+            "peak_rss_gb": round(peak_rss_gb(), 3),
+            "tokens_sampled": int(pl_module.tokens_sampled),  # type: ignore[call-overload]
+            "updates": int(pl_module.updates),  # type: ignore[call-overload]
+            "rollouts": int(pl_module.rollouts),  # type: ignore[call-overload]
+            "seed": int(pl_module.seed),  # type: ignore[call-overload]
+            "placebo": bool(pl_module.placebo),
+            "init_from": str(pl_module.policy.init_from),  # type: ignore[union-attr]
+            "previous": previous and previous.get("stage"),
+            "config": self.config,
+            "fingerprint": self.fingerprint or {},
+            "outputs": [FOLDER],
+            "versions": versions(),
+            "git_commit": git_commit(),
+            "device": str(pl_module.device),
+            "world_size": trainer.world_size,
+        }
+        write_json(folder / STAGE_FILE, record)
+        print_summary(record, previous, folder, self.next_command)
+
+    def _wall_s(self) -> float:
+        return self._earlier_s + time.monotonic() - self._began
+
+
+def earlier_stage(init_from: str) -> dict[str, Any] | None:
+    """The record of the stage whose model a run started from; None where it was no stage's."""
+    path = Path(init_from).parent / STAGE_FILE
+    if not path.is_file():
+        return None
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record
+
+
+def print_summary(
+    record: Mapping[str, Any], previous: Mapping[str, Any] | None, folder: Path, next_command: str | None
+) -> None:
+    """Prints the measures before and after."""
+    table = Table(title=f"{record['stage']}: measured on the held-out prompts (95 % interval)")
+    table.add_column("measure")
+    if previous:
+        table.add_column(f"before ({previous['stage']})", justify="right")
+    table.add_column(f"after ({record['stage']})" if previous else record["stage"], justify="right")
+    for name, interval in record["metrics"].items():
+        before = [shown(previous["metrics"].get(name))] if previous else []
+        table.add_row(name, *before, shown(interval))
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    console.print(table)
+    console.print(
+        f"{record['updates']} updates, {record['tokens_sampled']:,} tokens sampled, {record['wall_s'] / 60:.1f} minutes, "
+        f"peak memory {record['peak_rss_gb']:.2f} GB. Results: {folder}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if next_command:
+        console.print(f"Next: {next_command}", highlight=False, soft_wrap=True)
+
+
+def shown(interval: Mapping[str, float] | None) -> str:
+    """An interval as text."""
+    if interval is None:
+        return "-"
+    value = interval["value"]
+    digits = 3 if abs(value) < 10 else 1
+    return f"{value:.{digits}f} [{interval['low']:.{digits}f}, {interval['high']:.{digits}f}]"
+
+
+def peak_rss_gb() -> float:
+    """The most memory this process has held, in gigabytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e9 if sys.platform == "darwin" else 1e6)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages a result depends on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def git_commit() -> str | None:
+    """The checkout's commit; None outside of one."""
+    root = Path(__file__).resolve().parents[3]
+    if not (root / ".git").exists():
+        return None
+    try:
+        out = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return out.stdout.strip() or None

@@ -1,0 +1,198 @@
+"""The command line: ``r1lit fit | validate | test | predict`` through LightningCLI, with stages that resume.
+
+Importing the package's parts here makes their short class names known to configuration files.
+"""
+
+import math
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentError, Namespace
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+import r1lit.data
+import r1lit.rewards
+import r1lit.strategies
+import r1lit.tasks
+import r1lit.tasks.tiny_world  # noqa: F401 - makes the class names known
+from r1lit.callbacks import (
+    HFExport,
+    MetricsFile,
+    ReferenceSync,
+    RolloutCheckpoint,
+    RolloutProgress,
+    SamplesTable,
+    SelfEvolution,
+    StageRecord,
+)
+from r1lit.callbacks.checkpoint import find_checkpoint
+from r1lit.errors import InputError, TrainingError
+from r1lit.freshness import DIR_FLAG, begin_stage, fingerprint, parse_command
+from r1lit.modules import GRPOModule, PolicyModule
+
+STANDARD_CALLBACKS = {
+    "metrics_file": MetricsFile,
+    "samples": SamplesTable,
+    "evolution": SelfEvolution,
+    "reference_sync": ReferenceSync,
+    "progress": RolloutProgress,
+    "export": HFExport,
+    "checkpoint": RolloutCheckpoint,
+}
+"""Every run has them; the key is where a configuration file sets their arguments. The checkpoint comes last."""
+ALIASES = {"--model.init_from": "--model.policy.init_from", "--data.path": "--data.train.path"}
+"""Short forms of long flags."""
+SUBCOMMANDS = ("fit", "validate", "test", "predict")
+
+
+class R1LitCLI(LightningCLI):
+    """LightningCLI with a stage folder: it resumes what was interrupted, and measures what was trained."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds the stage's flags and the standard callbacks."""
+        parser.add_argument("--stage.dir", type=str, default="runs/run", help="Folder of the stage's results.")
+        parser.add_argument("--stage.steps", type=int | None, default=None, help="Policy updates, for max_rollouts.")
+        parser.add_argument("--stage.placebo", type=bool, default=False, help="Shuffle the rewards: a control run.")
+        parser.add_argument("--stage.next", type=str, default="", help="Command to suggest at the end.")
+        parser.link_arguments("stage.dir", "trainer.default_root_dir")
+        for key, callback in STANDARD_CALLBACKS.items():
+            parser.add_lightning_class_args(callback, key)
+
+    def before_instantiate_classes(self) -> None:
+        """Spreads the seed and the stage's settings to where they belong."""
+        config = self.config[self.subcommand]
+        seed = config.seed_everything if isinstance(config.seed_everything, int) else 0
+        for part in (config.model, config.data):
+            if part is not None and "seed" in part.init_args:
+                part.init_args.seed = seed
+        if config.stage.placebo:
+            config.model.init_args.placebo = True
+        if config.stage.steps is not None:
+            config.model.init_args.max_rollouts = rollouts_for(config.stage.steps, config.model.init_args)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """Adds the stage's record to the callbacks and takes note of how the stage was started."""
+        config = self.config[self.subcommand]
+        stage_dir = Path(config.stage.dir)
+        argv = list(self.arguments)
+        command = parse_command(argv if any(a.split("=")[0] == DIR_FLAG for a in argv) else [*argv, DIR_FLAG, config.stage.dir])
+        current = fingerprint(command)
+        if self.subcommand in ("fit", "test") and is_first_process():
+            if reason := begin_stage(stage_dir, current):
+                print(f"{stage_dir}: started anew, as {reason}; what was there is in {stage_dir}.old", flush=True)
+        plain = self.parser.dump(self.config, format="json", skip_link_targets=False)
+        record = StageRecord(
+            stage_dir.name, current, config=_loaded(plain)[self.subcommand], next_command=config.stage.next or None
+        )
+        self.trainer_defaults["callbacks"] = [record]
+        return super().instantiate_trainer(**kwargs)
+
+    def before_fit(self) -> None:
+        """Resumes from the stage's checkpoint, if there is one."""
+        checkpoint = find_checkpoint(Path(self.config[self.subcommand].stage.dir))
+        if checkpoint is not None and self.config_init[self.subcommand].get("ckpt_path") is None:
+            print(f"resuming from {checkpoint}", flush=True)
+            self.config_init[self.subcommand].ckpt_path = str(checkpoint)
+
+    def after_fit(self) -> None:
+        """Measures the trained policy on the held-out prompts, which also writes ``stage.json``."""
+        if isinstance(self.model, GRPOModule):
+            if is_first_process():
+                print("measuring on the held-out prompts", flush=True)
+            self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
+
+    @property
+    def arguments(self) -> Sequence[str]:
+        """The command's arguments, aliases resolved."""
+        return self._arguments
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self._arguments = list(arguments)
+        super().__init__(
+            model_class=PolicyModule,
+            datamodule_class=LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            trainer_defaults={
+                "logger": False,
+                "enable_progress_bar": False,
+                "enable_model_summary": False,
+                "use_distributed_sampler": False,
+                "inference_mode": False,
+                "max_epochs": -1,
+                "num_sanity_val_steps": 0,
+            },
+            parser_kwargs={name: {"exit_on_error": False} for name in SUBCOMMANDS} | {"exit_on_error": False},
+            args=self._arguments,
+        )
+
+
+def rollouts_for(steps: int, settings: Namespace) -> int:
+    """How many whole rollouts make at least ``steps`` policy updates."""
+    if steps < 1:
+        raise InputError(f"stage.steps is {steps}; give at least 1 policy update")
+    return math.ceil(steps / (settings.get("minibatches", 1) * settings.get("inner_epochs", 1)))
+
+
+def is_first_process() -> bool:
+    """Whether this process was started by the user rather than by Lightning's launcher."""
+    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
+
+
+def _loaded(text: str) -> dict[str, Any]:
+    import json
+
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def _resolved(argv: Sequence[str]) -> list[str]:
+    """Replaces short flags by long ones."""
+    resolved = []
+    for word in argv:
+        flag, equals, value = word.partition("=")
+        resolved.append(ALIASES.get(flag, flag) + equals + value)
+    return resolved
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; bad input exits with 2 and a run that had to stop with 1, each with one line."""
+    _quiet()
+    arguments = _resolved(sys.argv[1:] if argv is None else argv)
+    try:
+        R1LitCLI(arguments)
+    except (InputError, ArgumentError) as error:
+        print(f"r1lit: {one_line(error)}", file=sys.stderr, flush=True)
+        return 2
+    except TrainingError as error:
+        print(f"r1lit: {one_line(error)}", file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message without line breaks, cut where jsonargparse lists alternatives."""
+    return " ".join(str(error).split())[:600]
+
+
+def _quiet() -> None:
+    """Turns off what says nothing to a user: weight-loading bars, and warnings about loaders that are meant so."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*self.log.*batch_size.*")
+    torch.set_float32_matmul_precision("high")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
