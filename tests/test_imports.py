@@ -26,7 +26,7 @@ ORDER = [
     {"callbacks"},
     {"strategies"},
     {"modules", "search"},
-    {"report"},
+    {"report", "messages"},
     {"cli"},
 ]
 LEVEL = {part: level for level, row in enumerate(ORDER) for part in row}

@@ -3,6 +3,8 @@
 Importing the package's parts here makes their short class names known to configuration files.
 """
 
+import itertools
+import json
 import math
 import os
 import sys
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentError, Namespace
+from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -34,6 +36,7 @@ from r1lit.callbacks import (
 from r1lit.callbacks.checkpoint import find_checkpoint
 from r1lit.errors import InputError, TrainingError
 from r1lit.freshness import DIR_FLAG, begin_stage, fingerprint, parse_command
+from r1lit.messages import deliberate, user_message
 from r1lit.modules import GRPOModule, PolicyModule
 
 STANDARD_CALLBACKS = {
@@ -46,8 +49,11 @@ STANDARD_CALLBACKS = {
     "checkpoint": RolloutCheckpoint,
 }
 """Every run has them; the key is where a configuration file sets their arguments. The checkpoint comes last."""
-ALIASES = {"--model.init_from": "--model.policy.init_from", "--data.path": "--data.train.path"}
-"""Short forms of long flags."""
+ALIASES = {
+    "--model.init_from": ("--model.policy.init_from",),
+    "--data.path": ("--data.train.path", "--data.val.path"),
+}
+"""Short flags, each for one or more long ones: a file of prompts is both trained on and, in other rows, measured on."""
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
 
 
@@ -80,15 +86,19 @@ class R1LitCLI(LightningCLI):
         """Adds the stage's record to the callbacks and takes note of how the stage was started."""
         config = self.config[self.subcommand]
         stage_dir = Path(config.stage.dir)
-        argv = list(self.arguments)
-        command = parse_command(argv if any(a.split("=")[0] == DIR_FLAG for a in argv) else [*argv, DIR_FLAG, config.stage.dir])
+        command = parse_command(
+            self._argv if any(word.split("=")[0] == DIR_FLAG for word in self._argv) else [*self._argv, DIR_FLAG, str(stage_dir)]
+        )
         current = fingerprint(command)
+        if self.datamodule is not None:
+            # Bad data must come out before an earlier result is moved aside; prompts stay loaded for the run.
+            self.datamodule.setup(self.subcommand)
         if self.subcommand in ("fit", "test") and is_first_process():
             if reason := begin_stage(stage_dir, current):
                 print(f"{stage_dir}: started anew, as {reason}; what was there is in {stage_dir}.old", flush=True)
         plain = self.parser.dump(self.config, format="json", skip_link_targets=False)
         record = StageRecord(
-            stage_dir.name, current, config=_loaded(plain)[self.subcommand], next_command=config.stage.next or None
+            stage_dir.name, current, config=json.loads(plain)[self.subcommand], next_command=config.stage.next or None
         )
         self.trainer_defaults["callbacks"] = [record]
         return super().instantiate_trainer(**kwargs)
@@ -107,13 +117,12 @@ class R1LitCLI(LightningCLI):
                 print("measuring on the held-out prompts", flush=True)
             self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
 
-    @property
-    def arguments(self) -> Sequence[str]:
-        """The command's arguments, aliases resolved."""
-        return self._arguments
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parses what ``main`` was given; the parent warns where ``sys.argv`` is not empty as well."""
+        self.config = parser.parse_args(args)
 
-    def __init__(self, arguments: Sequence[str]) -> None:
-        self._arguments = list(arguments)
+    def __init__(self, argv: Sequence[str]) -> None:
+        self._argv = list(argv)
         super().__init__(
             model_class=PolicyModule,
             datamodule_class=LightningDataModule,
@@ -132,7 +141,7 @@ class R1LitCLI(LightningCLI):
                 "num_sanity_val_steps": 0,
             },
             parser_kwargs={name: {"exit_on_error": False} for name in SUBCOMMANDS} | {"exit_on_error": False},
-            args=self._arguments,
+            args=resolved(self._argv),
         )
 
 
@@ -148,40 +157,33 @@ def is_first_process() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
 
 
-def _loaded(text: str) -> dict[str, Any]:
-    import json
-
-    found: dict[str, Any] = json.loads(text)
-    return found
-
-
-def _resolved(argv: Sequence[str]) -> list[str]:
+def resolved(argv: Sequence[str]) -> list[str]:
     """Replaces short flags by long ones."""
-    resolved = []
-    for word in argv:
+    words: list[str] = []
+    rest = iter(argv)
+    for word in rest:
         flag, equals, value = word.partition("=")
-        resolved.append(ALIASES.get(flag, flag) + equals + value)
-    return resolved
+        if flag not in ALIASES:
+            words.append(word)
+            continue
+        given = [value] if equals else list(itertools.islice(rest, 1))
+        for name in ALIASES[flag]:
+            words += [name, *given]
+    return words
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; bad input exits with 2 and a run that had to stop with 1, each with one line."""
     _quiet()
-    arguments = _resolved(sys.argv[1:] if argv is None else argv)
     try:
-        R1LitCLI(arguments)
-    except (InputError, ArgumentError) as error:
-        print(f"r1lit: {one_line(error)}", file=sys.stderr, flush=True)
-        return 2
-    except TrainingError as error:
-        print(f"r1lit: {one_line(error)}", file=sys.stderr, flush=True)
-        return 1
+        R1LitCLI(sys.argv[1:] if argv is None else argv)
+    except Exception as error:
+        message = user_message(error)
+        if message is None:
+            raise
+        print(f"r1lit: {message}", file=sys.stderr, flush=True)
+        return 1 if isinstance(deliberate(error), TrainingError) else 2
     return 0
-
-
-def one_line(error: BaseException) -> str:
-    """An error's message without line breaks, cut where jsonargparse lists alternatives."""
-    return " ".join(str(error).split())[:600]
 
 
 def _quiet() -> None:

@@ -2,16 +2,16 @@
 
 from datetime import timedelta
 
-from lightning.fabric.plugins.collectives.torch_collective import default_pg_timeout
 from lightning.pytorch.strategies import ModelParallelStrategy
+from torch.distributed.constants import default_pg_timeout
 
 
 class FSDP2Strategy(ModelParallelStrategy):
     """Fully sharded data parallelism (FSDP2) over all processes: ``--trainer.devices 8`` is enough.
 
-    Lightning's parent is made for tensor parallelism and takes the number of nodes for the data-parallel size; here it is
-    the number of processes. Unlike FSDP1 it also runs on CPUs (gloo) and can clip gradients by norm. The modules shard
-    their policies in ``configure_model``.
+    Lightning's parent is made for tensor parallelism and takes the number of nodes for the data-parallel size; here it
+    is the number of processes. Unlike FSDP1 it also runs on CPUs (gloo) and can clip gradients by norm. The modules
+    shard their policies in ``configure_model``.
 
     Args:
         save_distributed_checkpoint: Each rank writes its own shard; False gathers all on rank 0 into one file.

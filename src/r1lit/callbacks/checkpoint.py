@@ -28,6 +28,7 @@ class RolloutCheckpoint(RolloutCallback, Checkpoint):
             raise InputError(f"checkpoint.every_n_rollouts is {every_n_rollouts}; give at least 1")
         self.every_n_rollouts = every_n_rollouts
         self._finished = 0
+        self._saved = 0
 
     def on_rollout_end(self, trainer: Trainer, pl_module: LightningModule, rollout: Rollout) -> None:
         """Notes the count."""
@@ -38,15 +39,25 @@ class RolloutCheckpoint(RolloutCallback, Checkpoint):
     ) -> None:
         """Saves when the count is reached; here Lightning has counted the batch, so a resumed run takes the next."""
         if self._finished and (self._finished % self.every_n_rollouts == 0 or trainer.should_stop):
-            save_checkpoint(trainer, Path(trainer.default_root_dir) / NAME)
+            self._save(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves after the last rollout where the Trainer's own limits ended the run."""
+        if self._finished > self._saved:
+            self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        save_checkpoint(trainer, Path(trainer.default_root_dir) / NAME)
+        self._saved = self._finished
 
 
 def save_checkpoint(trainer: Trainer, path: Path) -> None:
     """Saves a checkpoint under another name and renames it."""
     draft, old = path.with_name(f"{path.name}.new"), path.with_name(f"{path.name}.old")
     if trainer.is_global_zero:
-        for leftover in (draft, old):
-            _remove(leftover)
+        _remove(draft)
+        if path.exists():  # else a kill came between the renames below, and ``old`` is the only checkpoint
+            _remove(old)
     trainer.strategy.barrier("checkpoint")
     trainer.save_checkpoint(draft)
     trainer.strategy.barrier("checkpoint")

@@ -36,6 +36,13 @@ class SamplesTable(RolloutCallback):
             raise InputError(f"samples: every_n_rollouts is {every_n_rollouts} and rows {rows}; give 0 and 1 or more")
         self.every_n_rollouts, self.rows, self.write = every_n_rollouts, rows, write
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Removes files of rollouts that are to come, which a run before left here."""
+        if trainer.is_global_zero and self.write:
+            for part in (Path(trainer.default_root_dir) / PARTS).glob("*.parquet"):
+                if int(part.stem) >= pl_module.rollouts:  # type: ignore[operator]
+                    part.unlink()
+
     def on_rollout_end(self, trainer: Trainer, pl_module: LightningModule, rollout: Rollout) -> None:
         """Writes the rollout and shows some of it."""
         if not trainer.is_global_zero:
@@ -105,11 +112,15 @@ def write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def join_parts(folder: Path, target: Path) -> None:
-    """Joins the Parquet files of a folder, in the order of their names."""
-    parts = sorted(folder.glob("*.parquet"))
+    """Joins the Parquet files of a folder, in the order of rollouts, one in memory at a time."""
+    parts = sorted(folder.glob("*.parquet"), key=lambda part: int(part.stem))
     if not parts:
         return
-    table = pa.concat_tables([pq.read_table(part) for part in parts], promote_options="permissive")
+    # A column that is empty in one rollout has no type there.
+    schema = pa.unify_schemas([pq.read_schema(part) for part in parts], promote_options="permissive")
     draft = target.with_name(f".{target.name}.{os.getpid()}")
-    pq.write_table(table, draft)
+    with pq.ParquetWriter(draft, schema) as writer:
+        for part in parts:
+            tables = [schema.empty_table(), pq.read_table(part)]
+            writer.write_table(pa.concat_tables(tables, promote_options="permissive"))
     draft.replace(target)

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -28,23 +28,48 @@ class Experience:
     rewards: dict[str, tuple[float | None, ...]]
     totals: tuple[float | None, ...]
     advantages: tuple[float, ...]
-    unscored: int
+    tokens: int
+    """Sampled in all, those of dropped groups included."""
     dropped_groups: int = 0
     """Groups without a signal that dynamic sampling replaced."""
+
+    def summary(self) -> dict[str, float]:
+        """What the completions are like, as metrics of the rollout."""
+        count = len(self.completions)
+        scored = [total for total in self.totals if total is not None]
+        logprobs = [value for c in self.completions for value in c.logprobs]
+        found = {
+            "reward": sum(scored) / len(scored) if scored else float("nan"),
+            "unscored": float(count - len(scored)),
+            "dropped_groups": float(self.dropped_groups),
+            "mean_length": sum(len(c.token_ids) for c in self.completions) / count,
+            "truncated": sum(c.finish_reason == "length" for c in self.completions) / count,
+            # Sampled from the policy itself, the mean of -log p is an unbiased estimate of its entropy.
+            "entropy": -sum(logprobs) / max(1, len(logprobs)),
+        }
+        for name, column in self.rewards.items():
+            values = [value for value in column if value is not None]
+            if values:
+                found[f"reward/{name}"] = sum(values) / len(values)
+        return found
 
 
 @dataclass(frozen=True)
 class DynamicSampling:
     """DAPO's: groups whose completions are all right or all wrong are dropped and others sampled in their place.
 
-    The paper has none. Groups are judged by correctness rather than by reward: filtering on a shaped reward keeps groups
-    that differ in format alone.
+    The paper has none. Groups are judged by correctness rather than by reward: filtering on a shaped reward keeps
+    groups that differ in format alone. Groups that the reward does not apply to, such as those of a chat, are kept.
     """
 
     reward: str = "accuracy"
     """The reward that tells correctness."""
     max_attempts: int = 3
     """Refills at most; what is still missing then is filled with dropped groups."""
+
+    def __post_init__(self) -> None:
+        if self.max_attempts < 1:
+            raise InputError(f"dynamic_sampling.max_attempts is {self.max_attempts}; give at least 1")
 
 
 class Collector:
@@ -72,7 +97,8 @@ class Collector:
         names = [reward.name for reward in rewards]
         if dynamic_sampling and dynamic_sampling.reward not in names:
             raise InputError(
-                f"dynamic_sampling.reward is {dynamic_sampling.reward!r}, which is none of the rewards: {', '.join(names)}"
+                f"dynamic_sampling.reward is {dynamic_sampling.reward!r}, which is none of the rewards: "
+                + ", ".join(names)
             )
         self.engine, self.rewards, self.scale = engine, rewards, scale
         self.shuffled_rewards, self.overlong_buffer = shuffled_rewards, overlong_buffer
@@ -94,21 +120,34 @@ class Collector:
             step: Policy updates so far, for rewards that start late.
             more_prompts: Where dynamic sampling finds replacements.
             heard: Told of completions done, completions in all, and tokens so far, on this rank.
+
+        Raises:
+            InputError: If a prompt or the sampling cannot be used.
+            TrainingError: If a reward fails or the policy gives no distribution to sample from; on every rank, wherever
+                it happened.
         """
         sampled = self._sample(prompts, sampling, step, heard)
+        tokens = _tokens(sampled)
         dropped = 0
         if self.dynamic_sampling and more_prompts:
-            sampled, dropped = self._refill(sampled, len(prompts), sampling, step, more_prompts, heard)
+
+            def again(others: Sequence[Prompt]) -> list[_Scored]:
+                return self._sample(others, sampling, step, heard)
+
+            sampled, dropped, tokens = self._refill(sampled, len(prompts), sampling.n, more_prompts, again)
         totals = self._totals(sampled, sampling)
         values = torch.tensor([float("nan") if t is None else t for t in totals], dtype=torch.float64)
         groups = torch.arange(len(totals)) // sampling.n
-        scaled = rloo_advantages(values, groups) if self.scale == "rloo" else group_advantages(values, groups, self.scale)
+        if self.scale == "rloo":
+            advantages = rloo_advantages(values, groups)
+        else:
+            advantages = group_advantages(values, groups, self.scale)
         return Experience(
             completions=tuple(s.completion for s in sampled),
             rewards={r.name: tuple(s.scores[r.name] for s in sampled) for r in self.rewards},
             totals=totals,
-            advantages=tuple(scaled.tolist()),
-            unscored=sum(s.total is None for s in sampled),
+            advantages=tuple(advantages.tolist()),
+            tokens=tokens,
             dropped_groups=dropped,
         )
 
@@ -120,57 +159,76 @@ class Collector:
         heard: Callable[[int, int, int], None] | None,
     ) -> list["_Scored"]:
         """Generates and scores this rank's prompts and exchanges the results."""
-        rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-        mine = prompts[rank::ranks]
-        done: list[Completion] = []
-        tokens = 0
-        for completion in self.engine.generate(mine, sampling):
-            done.append(completion)
-            tokens += len(completion.token_ids)
-            if heard:
-                heard(len(done), len(mine) * sampling.n, tokens)
-        scores = score_completions(self.rewards, done, step)
-        scored = [
-            _Scored(c, scores.totals[i], {name: column[i] for name, column in scores.rewards.items()})
-            for i, c in enumerate(done)
-        ]
-        everyone: list[list[_Scored]] = [scored]
-        if ranks > 1:
-            everyone = [[] for _ in range(ranks)]
-            dist.all_gather_object(everyone, scored)
         place = {prompt.id: index for index, prompt in enumerate(prompts)}
-        merged = [s for part in everyone for s in part]
+        if len(place) != len(prompts):
+            raise InputError("a rollout has two prompts of one id; ids seed the sampling, so give each prompt its own")
+        rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        mine: list[_Scored] | InputError | TrainingError
+        try:
+            mine = self._sample_share(prompts[rank::ranks], sampling, step, heard)
+        except (InputError, TrainingError) as error:
+            if ranks == 1:
+                raise
+            mine = error  # the others wait for this rank's share: let them know
+        shares: list[Any] = [mine]
+        if ranks > 1:
+            shares = [None] * ranks
+            dist.all_gather_object(shares, mine)
+        for share in shares:
+            if isinstance(share, Exception):
+                raise share
+        merged: list[_Scored] = [s for share in shares for s in share]
         merged.sort(key=lambda s: (place[s.completion.prompt.id], s.completion.sample))
         if len(merged) != len(prompts) * sampling.n:
             raise TrainingError(f"the engine gave {len(merged)} completions for {len(prompts)} prompts x {sampling.n}")
         return merged
 
+    def _sample_share(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: SamplingParams,
+        step: int,
+        heard: Callable[[int, int, int], None] | None,
+    ) -> list["_Scored"]:
+        done: list[Completion] = []
+        tokens = 0
+        for completion in self.engine.generate(prompts, sampling):
+            done.append(completion)
+            tokens += len(completion.token_ids)
+            if heard:
+                heard(len(done), len(prompts) * sampling.n, tokens)
+        scores = score_completions(self.rewards, done, step)
+        return [
+            _Scored(c, scores.totals[i], {name: column[i] for name, column in scores.rewards.items()})
+            for i, c in enumerate(done)
+        ]
+
     def _refill(
         self,
         sampled: list["_Scored"],
         wanted: int,
-        sampling: SamplingParams,
-        step: int,
+        n: int,
         more_prompts: MorePrompts,
-        heard: Callable[[int, int, int], None] | None,
-    ) -> tuple[list["_Scored"], int]:
+        again: Callable[[Sequence[Prompt]], list["_Scored"]],
+    ) -> tuple[list["_Scored"], int, int]:
+        """Replaces groups without a signal. Returns what is kept, groups dropped, and tokens sampled in all."""
         assert self.dynamic_sampling is not None
         kept: list[_Scored] = []
         spare: list[_Scored] = []
+        tokens = 0
         for attempt in range(self.dynamic_sampling.max_attempts + 1):
-            for start in range(0, len(sampled), sampling.n):
-                group = sampled[start : start + sampling.n]
-                marks = {s.scores[self.dynamic_sampling.reward] for s in group} - {None}
-                (kept if len(marks) > 1 else spare).extend(group)
-            missing = wanted - len(kept) // sampling.n
-            if missing <= 0 or attempt == self.dynamic_sampling.max_attempts:
+            tokens += _tokens(sampled)
+            for start in range(0, len(sampled), n):
+                group = sampled[start : start + n]
+                (kept if _has_signal(group, self.dynamic_sampling.reward) else spare).extend(group)
+            if len(kept) >= wanted * n or attempt == self.dynamic_sampling.max_attempts:
                 break
             others = more_prompts(attempt)
             if not others:
                 break
-            sampled = self._sample(others, sampling, step, heard)
-        full = wanted * sampling.n
-        return (kept + spare)[:full], len(spare) // sampling.n
+            sampled = again(others)
+        reused = max(0, wanted * n - len(kept))
+        return kept[: wanted * n] + spare[:reused], (len(spare) - reused) // n, tokens
 
     def _totals(self, sampled: Sequence["_Scored"], sampling: SamplingParams) -> tuple[float | None, ...]:
         totals = [s.total for s in sampled]
@@ -188,6 +246,16 @@ class _Scored:
     completion: Completion
     total: float | None
     scores: dict[str, float | None]
+
+
+def _has_signal(group: Sequence[_Scored], reward: str) -> bool:
+    """Whether completions of a group differ in correctness, or it is none of theirs to be correct."""
+    marks = {s.scores[reward] for s in group} - {None}
+    return len(marks) > 1 or (not marks and any(s.total is not None for s in group))
+
+
+def _tokens(sampled: Sequence[_Scored]) -> int:
+    return sum(len(s.completion.token_ids) for s in sampled)
 
 
 def for_rollout(sampling: SamplingParams, seed: int, rollout: int) -> SamplingParams:

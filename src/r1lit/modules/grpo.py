@@ -8,14 +8,17 @@ Departures from the paper, which does not state them: the ratio is per token; gr
 equal rewards give no signal and are kept.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
@@ -28,6 +31,7 @@ from r1lit.modules.minibatches import Batch, micro_batches, random_minibatches
 from r1lit.modules.objective import Objective
 from r1lit.modules.policy_module import PolicyModule
 from r1lit.policy import Policy
+from r1lit.policy.sharding import reshard
 from r1lit.rewards import Reward
 from r1lit.rewards.base import check_names
 from r1lit.rollout import NativeEngine
@@ -61,7 +65,8 @@ class GRPOModule(PolicyModule):
         placebo: Shuffle the rewards within each rollout: a control experiment that must not learn.
 
     Raises:
-        InputError: For a group of one, rewards that share a name, or minibatches that do not divide the rollout.
+        InputError: For a group of one, sampling without noise or with filters, rewards that share a name, minibatches
+            that do not divide the rollout (told when the data are known), or precision ``16-mixed``.
     """
 
     def __init__(
@@ -96,9 +101,7 @@ class GRPOModule(PolicyModule):
         self.micro_batch_tokens = micro_batch_tokens
         self.seed, self.placebo = seed, placebo
         self.engine = engine(policy)
-        self.collector = Collector(
-            self.engine, rewards, advantage_scale, placebo, overlong_buffer, dynamic_sampling
-        )
+        self.collector = Collector(self.engine, rewards, advantage_scale, placebo, overlong_buffer, dynamic_sampling)
         self.reference = policy.twin() if objective.beta else None
         self.rollouts = 0
         self.updates = 0
@@ -123,6 +126,8 @@ class GRPOModule(PolicyModule):
 
     def setup(self, stage: str) -> None:
         """Tells the data what the policy can read."""
+        if self.trainer.precision == "16-mixed":
+            raise InputError("trainer.precision is 16-mixed, whose scaled gradients cannot be clipped; use bf16-mixed")
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, PromptDataModule):
             longest = max(self.sampling.max_new_tokens, self.evaluation.max_new_tokens)
@@ -141,8 +146,10 @@ class GRPOModule(PolicyModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes the counters up again."""
-        for name, value in checkpoint["r1lit"].items():
-            setattr(self, name, value)
+        counters: dict[str, int] = checkpoint["r1lit"]
+        self.rollouts = counters["rollouts"]
+        self.updates = counters["updates"]
+        self.tokens_sampled = counters["tokens_sampled"]
 
     def on_train_start(self) -> None:
         """Stops at once where a resumed run had all its rollouts."""
@@ -157,16 +164,15 @@ class GRPOModule(PolicyModule):
         start = time.perf_counter()
         experience = self._collect(prompts)
         generated = time.perf_counter()
-        tokens = sum(len(c.token_ids) for c in experience.completions)
-        self.tokens_sampled += tokens
+        self.tokens_sampled += experience.tokens
         metrics = self._learn(experience)
         ended = time.perf_counter()
-        metrics |= _summary(experience, self.sampling.max_new_tokens)
+        metrics |= experience.summary()
         metrics |= {
             "step": float(self.updates),
             "generate_s": generated - start,
             "train_s": ended - generated,
-            "tokens_per_s": tokens / max(ended - start, 1e-9),
+            "tokens_per_s": experience.tokens / max(ended - start, 1e-9),
         }
         rollout = Rollout(
             index=self.rollouts,
@@ -218,6 +224,9 @@ class GRPOModule(PolicyModule):
         """Makes the reference policy a hard copy of the policy."""
         if self.reference is None:
             return
+        # A forward without a backward leaves parameters gathered, and what is written to those is lost.
+        reshard(self.reference)
+        reshard(self.policy)
         with torch.no_grad():
             for target, source in zip(self.reference.parameters(), self.policy.parameters(), strict=True):
                 target.copy_(source)
@@ -238,25 +247,26 @@ class GRPOModule(PolicyModule):
                 callback.on_completions(self.trainer, self, done, total, tokens)
 
         sampling = for_rollout(self.sampling, self.seed, index)
-        return self.collector.collect(prompts, sampling, self.updates, more, heard)
+        try:
+            return self.collector.collect(prompts, sampling, self.updates, more, heard)
+        except TrainingError as error:
+            raise TrainingError(f"step {self.updates + 1} (rollout {index}): {error}") from error
 
     def _learn(self, experience: Experience) -> dict[str, float]:
         """Takes all updates on a rollout. Returns the means of their metrics."""
-        lengths = [0 if self._left_out(experience, row) else len(c.token_ids)
-                   for row, c in enumerate(experience.completions)]
+        lengths = [
+            0 if self._left_out(experience, row) else len(c.token_ids) for row, c in enumerate(experience.completions)
+        ]
         old = None
         if self.objective.old_logprobs == "recompute" and self.minibatch_count * self.inner_epochs > 1:
             old = self._old_logprobs(experience)
-        sums: dict[str, float] = {}
-        count = 0
+        found: dict[str, list[float]] = {}
         for epoch in range(self.inner_epochs):
             cut = random_minibatches(len(lengths), self.minibatch_count, self.seed, self.rollouts, epoch)
             for rows in cut:
-                metrics = self._update(experience, rows, lengths, old, first=count == 0)
-                count += 1
-                for name, value in metrics.items():
-                    sums[name] = sums.get(name, 0.0) + value
-        return {name: value / count for name, value in sums.items()}
+                for name, value in self._update(experience, rows, lengths, old, first=not found).items():
+                    found.setdefault(name, []).append(value)
+        return {name: sum(values) / len(values) for name, values in found.items()}
 
     def _left_out(self, experience: Experience, row: int) -> bool:
         truncated = experience.completions[row].finish_reason == "length"
@@ -283,18 +293,17 @@ class GRPOModule(PolicyModule):
         return found
 
     def _logprobs(self, policy: Policy, batch: Batch) -> Tensor:
-        temperature = self.sampling.temperature or 1.0
-        return policy.token_logprobs(batch.input_ids, batch.attention_mask, batch.target_mask, temperature).logprobs
+        out = policy.token_logprobs(batch.input_ids, batch.attention_mask, batch.target_mask, self.sampling.temperature)
+        return out.logprobs
 
     def _update(
         self, experience: Experience, rows: list[int], lengths: list[int], old: dict[int, Tensor] | None, first: bool
     ) -> dict[str, float]:
         """One optimiser step on the completions of ``rows``."""
-        optimizer: Any = self.optimizers()
-        optimizer.zero_grad()
         normalizer = self.objective.normalizer([lengths[i] for i in rows], self.sampling.max_new_tokens)
         totals: dict[str, Tensor] = {}
-        for part in self._parts(experience, rows):
+        parts = self._parts(experience, rows)
+        for number, part in enumerate(parts, 1):
             batch = Batch.of([experience.completions[i] for i in part], self.policy.pad_id, self.device)
             counted = torch.tensor([lengths[i] > 0 for i in part] or [False], device=self.device)
             advantages = torch.tensor([experience.advantages[i] for i in part] or [0.0], device=self.device)
@@ -310,44 +319,53 @@ class GRPOModule(PolicyModule):
             mask = batch.target_mask & counted[:, None]
             out = self.objective(logprobs, before, advantages, mask, normalizer, reference)
             # Strategies average gradients over ranks, while the normalizer counts the whole minibatch.
-            self.manual_backward(out.loss * self.trainer.world_size)
-            for name, value in {"loss": out.loss.detach(), **out.metrics}.items():
+            with self._gradients_kept_local(number < len(parts)):
+                self.manual_backward(out.loss * self.trainer.world_size)
+            found = {"loss": out.loss.detach(), **out.metrics}
+            if first:  # how far the sampler's numerics are from the trainer's: here both describe the same weights
+                gap = (logprobs.detach() - batch.logprobs).masked_fill(~mask, 0.0).abs().sum()
+                found["logprob_gap"] = gap / max(1, sum(lengths[i] for i in rows))
+            for name, value in found.items():
                 totals[name] = totals.get(name, torch.zeros((), device=self.device)) + value
-            # How far the sampler's numerics are from the trainer's, where both describe the same weights.
-            gap = ((logprobs.detach() - batch.logprobs) * mask).abs().sum() / max(1, sum(lengths[i] for i in rows))
-            totals["logprob_gap"] = totals.get("logprob_gap", torch.zeros((), device=self.device)) + gap
-        return self._step(optimizer, totals)
+        return self._step(self._reduced(totals))
 
-    def _step(self, optimizer: Any, totals: dict[str, Tensor]) -> dict[str, float]:
-        metrics = self._reduced(totals)
+    def _gradients_kept_local(self, wanted: bool) -> Any:
+        """Under DDP, ranks exchange gradients once for an update rather than for each micro-batch."""
+        strategy = self.trainer.strategy
+        return strategy.block_backward_sync() if wanted and isinstance(strategy, ParallelStrategy) else nullcontext()
+
+    def _step(self, metrics: dict[str, float]) -> dict[str, float]:
+        optimizer: Any = self.optimizers()
         limit = float("inf") if self.gradient_clip_norm is None else self.gradient_clip_norm
         norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), limit)
         metrics["grad_norm"] = float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
         for name in ("loss", "grad_norm"):
-            if metrics[name] != metrics[name] or abs(metrics[name]) == float("inf"):
+            if not math.isfinite(metrics[name]):
                 raise TrainingError(
-                    f"{name} is {metrics[name]} at step {self.updates + 1} (rollout {self.rollouts}); the update was not "
-                    "taken and the last checkpoint is good: lower the learning rate or the clip range and resume"
+                    f"{name} is {metrics[name]} at step {self.updates + 1} (rollout {self.rollouts}); the update was "
+                    "not taken and the last checkpoint is good: lower the learning rate or the clip range and resume"
                 )
+        metrics["learning_rate"] = float(optimizer.param_groups[0]["lr"])
         optimizer.step()
+        optimizer.zero_grad()  # now, so that gradients take no memory while the next rollout is sampled
         scheduler: Any = self.lr_schedulers()
         if scheduler is not None:
             scheduler.step()
         self.updates += 1
         for callback in rollout_callbacks(self.trainer):
             callback.on_policy_update(self.trainer, self, self.updates)
-        metrics["learning_rate"] = float(optimizer.param_groups[0]["lr"])
-        metrics.pop("weight", None)
         return metrics
 
     def _reduced(self, totals: dict[str, Tensor]) -> dict[str, float]:
-        """Sums over ranks: each has the part of its own rows."""
-        if self.trainer.world_size == 1:
-            return {name: float(value) for name, value in totals.items()}
+        """Sums over ranks, each of which has the part of its own rows, and turns what the loss reports into means."""
         names = sorted(totals)
         stacked = torch.stack([totals[name].float() for name in names])
-        torch.distributed.all_reduce(stacked)
-        return dict(zip(names, stacked.tolist(), strict=True))
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(stacked)
+        metrics = dict(zip(names, stacked.tolist(), strict=True))
+        weight = metrics.pop("weight")
+        means = metrics.keys() - {"loss", "logprob_gap"}
+        return {name: value / weight if name in means and weight else value for name, value in metrics.items()}
 
 
 def _check_settings(
@@ -362,6 +380,8 @@ def _check_settings(
         raise InputError(
             "sampling.top_p and top_k must stay off (1 and 0) in training: the loss knows the whole distribution only"
         )
+    if not sampling.temperature > 0:
+        raise InputError(f"sampling.temperature is {sampling.temperature}: equal samples teach nothing; give above 0")
     for name, value in (
         ("minibatches", minibatches),
         ("inner_epochs", inner_epochs),
@@ -369,24 +389,3 @@ def _check_settings(
     ):
         if value < 1:
             raise InputError(f"model.{name} is {value}; give at least 1")
-
-
-def _summary(experience: Experience, max_new_tokens: int) -> dict[str, float]:
-    """What the completions of a rollout are like."""
-    count = len(experience.completions)
-    scored = [total for total in experience.totals if total is not None]
-    logprobs = [value for c in experience.completions for value in c.logprobs]
-    found = {
-        "reward": sum(scored) / len(scored) if scored else float("nan"),
-        "unscored": float(experience.unscored),
-        "dropped_groups": float(experience.dropped_groups),
-        "mean_length": sum(len(c.token_ids) for c in experience.completions) / count,
-        "truncated": sum(c.finish_reason == "length" for c in experience.completions) / count,
-        # Sampled from the policy itself, the mean of -log p is an unbiased estimate of its entropy.
-        "entropy": -sum(logprobs) / max(1, len(logprobs)),
-    }
-    for name, column in experience.rewards.items():
-        values = [value for value in column if value is not None]
-        if values:
-            found[f"reward/{name}"] = sum(values) / len(values)
-    return found

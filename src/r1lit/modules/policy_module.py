@@ -7,6 +7,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.optim import Optimizer
 
+from r1lit.functional.estimators import Interval
 from r1lit.policy import Policy
 
 
@@ -20,7 +21,7 @@ class PolicyModule(LightningModule):
     Args:
         policy: The policy to train.
         optimizer: Makes the optimiser from parameters, such as ``torch.optim.AdamW`` with its learning rate.
-        scheduler: Makes a learning-rate schedule from the optimiser, stepped at each policy update; None keeps the rate.
+        scheduler: Makes a learning-rate schedule from the optimiser, stepped at each policy update; None keeps it.
         gradient_clip_norm: Largest norm of the gradient; None does not clip.
     """
 
@@ -36,6 +37,17 @@ class PolicyModule(LightningModule):
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
         self.gradient_clip_norm = gradient_clip_norm
+        # What every stage's record counts; stages that sample set them.
+        self.seed = 0
+        self.placebo = False
+        self.max_rollouts: int | None = None
+        self.rollouts = 0
+        self.updates = 0
+        self.tokens_sampled = 0
+        self.test_results: dict[str, Interval] = {}
+
+    def sync_reference(self) -> None:
+        """Makes the reference policy a hard copy of the policy; here there is none."""
 
     def policies(self) -> list[Policy]:
         """The policies to build: the trained one first, then frozen ones."""
@@ -43,14 +55,15 @@ class PolicyModule(LightningModule):
 
     def configure_model(self) -> None:
         """Builds the policies that are not built yet; Lightning calls this for every fit, validate and test."""
-        sharded = isinstance(self.trainer.strategy, ModelParallelStrategy)
+        strategy = self.trainer.strategy
         for policy in self.policies():
             if policy.is_built:
                 continue
-            policy.build(meta=sharded)
-            if sharded:
-                policy.shard(self.trainer.strategy.device_mesh["data_parallel"])
+            if isinstance(strategy, ModelParallelStrategy):
+                policy.build(meta=True)
+                policy.shard(strategy.device_mesh["data_parallel"])
             else:
+                policy.build()
                 policy.load_weights()
 
     def load_sharded_weights(self) -> None:

@@ -24,8 +24,8 @@ class RowCacheLayer(CacheLayerMixin):
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Allocates the buffers like the first states."""
         self.dtype, self.device = key_states.dtype, key_states.device
-        self.keys = key_states.new_zeros((*key_states.shape[:2], self.capacity, key_states.shape[-1]))
-        self.values = value_states.new_zeros((*value_states.shape[:2], self.capacity, value_states.shape[-1]))
+        self.keys = key_states.new_empty((*key_states.shape[:2], self.capacity, key_states.shape[-1]))
+        self.values = value_states.new_empty((*value_states.shape[:2], self.capacity, value_states.shape[-1]))
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
@@ -48,7 +48,7 @@ class RowCacheLayer(CacheLayerMixin):
         self.values = self._rows_of(self.values, rows)
 
     def _rows_of(self, states: Tensor, rows: Tensor) -> Tensor:
-        kept = states.new_zeros((len(rows), *states.shape[1:]))
+        kept = states.new_empty((len(rows), *states.shape[1:]))
         kept[:, :, : self.length] = states[:, :, : self.length].index_select(0, rows)
         return kept
 

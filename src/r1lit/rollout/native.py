@@ -10,16 +10,17 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from r1lit.errors import InputError
 from r1lit.functional.sampling import sample_tokens, uniforms
 from r1lit.policy import Policy
 from r1lit.rollout.cache import RowCache, left_pad
-from r1lit.rollout.completion import Request, chunks, encode_requests, make_completion
+from r1lit.rollout.completion import Request, check_max_rows, chunks, encode_requests, make_completion
+from r1lit.rollout.stopping import StopStrings
 from r1lit.types import Completion, Prompt, SamplingParams
 
 COMPACTION_SHARE = 0.85
 """The batch is compacted when the share of rows that are still running falls below this."""
-STOP_TAIL_TOKENS = 16
-"""A stop string is looked for in the text of this many last tokens."""
+_KNOWN_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
 
 
 class NativeEngine:
@@ -28,57 +29,70 @@ class NativeEngine:
     Args:
         policy: The policy to sample from; its weights may change between calls.
         max_rows: Completions decoded at once: the memory budget, since a row's cache grows with its length.
+
+    Raises:
+        InputError: If ``max_rows`` is below 1, or the model has layers that keep something else than keys and values.
     """
 
     def __init__(self, policy: Policy, max_rows: int = 512) -> None:
         self.policy = policy
-        self.max_rows = max_rows
+        self.max_rows = check_max_rows(max_rows)
+        kinds = getattr(policy.config.get_text_config(), "layer_types", None) or ()
+        if unknown := sorted(set(kinds) - _KNOWN_LAYERS):
+            raise InputError(
+                f"engine: NativeEngine cannot decode the {unknown[0]} layers of {policy.init_from!r}; "
+                "use r1lit.rollout.TransformersEngine"
+            )
 
     def generate(self, prompts: Sequence[Prompt], sampling: SamplingParams) -> Iterator[Completion]:
-        """Yields ``sampling.n`` completions for each prompt as they finish."""
+        """Yields ``sampling.n`` completions for each prompt as they finish.
+
+        Raises:
+            InputError: For settings or prompts that cannot be followed, before anything is sampled.
+        """
         requests = encode_requests(self.policy, prompts, sampling)
         with self.policy.generating():
-            for part in chunks(requests, sampling.n, self.max_rows):
+            for part in chunks(requests, self.max_rows):
                 yield from _Batch(self.policy, part, sampling).run()
 
 
 class _Batch:
-    """The rows that are decoded together; ``active`` maps rows of the cache to rows of the results."""
+    """The rows that are decoded together.
+
+    The cache, ``mask``, ``positions``, ``keys`` and ``active`` lose rows as they finish; ``active`` tells which row of
+    the results each of them is. ``alive`` is false for finished rows that have not left yet. Results stay on the
+    device until a row is done, so that each step waits for it once only.
+    """
 
     def __init__(self, policy: Policy, requests: Sequence[Request], sampling: SamplingParams) -> None:
         self.policy, self.requests, self.sampling = policy, requests, sampling
         self.device = policy.device
-        rows = len(requests) * sampling.n
+        self.rows = [(request, sample) for request in requests for sample in request.samples]
         keys = [key for request in requests for key in request.noise_keys(sampling)]
         self.keys = torch.tensor(keys, device=self.device)
-        self.tokens = torch.zeros((rows, sampling.max_new_tokens), dtype=torch.long)
-        self.logprobs = torch.zeros((rows, sampling.max_new_tokens), dtype=torch.float64)
-        self.eos = torch.tensor(sorted(policy.eos_ids), device=self.device)
+        shape = (len(keys), sampling.max_new_tokens)
+        self.tokens = torch.zeros(shape, dtype=torch.long, device=self.device)
+        self.logprobs = torch.zeros(shape, dtype=torch.float64, device=self.device)
+        self.eos = torch.tensor(policy.eos_ids, device=self.device)
+        self.stops = StopStrings(policy, sampling.stop)
+        self.active = torch.arange(len(keys), device=self.device)
+        self.alive = torch.ones(len(keys), dtype=torch.bool)  # on the CPU
 
     @torch.no_grad()
     def run(self) -> Iterator[Completion]:
         """Decodes until every row has finished."""
         logits = self._prefill()
-        active = torch.arange(len(self.keys))
-        alive = torch.ones(len(active), dtype=torch.bool)
         for position in range(self.sampling.max_new_tokens):
-            noise = uniforms(self.keys, position)
-            tokens, logprobs = sample_tokens(
-                logits, noise, self.sampling.temperature, self.sampling.top_k, self.sampling.top_p
-            )
-            running = active[alive]
-            self.tokens[running, position] = tokens.cpu()[alive]
-            self.logprobs[running, position] = logprobs.double().cpu()[alive]
-            ended = alive & self._ended(tokens, active, position)
+            tokens = self._sample(logits, position)
+            ended = self._ended(tokens, position)
             last = position == self.sampling.max_new_tokens - 1
-            for row in active[alive if last else ended].tolist():
-                stopped = bool(ended[active == row])
-                yield self._completion(row, position + 1, stopped)
-            alive &= ~ended
-            if last or not alive.any():
+            yield from self._completions(self.alive if last else self.alive & ended, ended, position + 1)
+            self.alive &= ~ended
+            running = int(self.alive.sum())
+            if last or running == 0:
                 return
-            if alive.float().mean() < COMPACTION_SHARE:
-                active, tokens, alive = self._compact(active, tokens, alive)
+            if running < COMPACTION_SHARE * len(self.alive):
+                tokens = self._compact(tokens)
             logits = self._step(tokens)
 
     def _prefill(self) -> Tensor:
@@ -88,12 +102,21 @@ class _Batch:
         self.cache = RowCache(self.policy.layer_count, capacity)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         logits = self._forward(ids, mask, positions)
-        groups = torch.arange(len(ids), device=self.device).repeat_interleave(self.sampling.n)
-        self.cache.select_rows(groups)
-        room = mask.new_ones((len(groups), self.sampling.max_new_tokens))
-        self.mask = torch.cat([mask[groups], room], dim=1)
-        self.positions = mask.sum(-1)[groups]
-        return logits[groups]
+        groups = [index for index, request in enumerate(self.requests) for _ in request.samples]
+        rows = torch.tensor(groups, device=self.device)
+        self.cache.select_rows(rows)
+        room = mask.new_ones((len(rows), self.sampling.max_new_tokens))
+        self.mask = torch.cat([mask[rows], room], dim=1)
+        self.positions = mask.sum(-1)[rows]
+        return logits[rows]
+
+    def _sample(self, logits: Tensor, position: int) -> Tensor:
+        """Draws the next token of every row and keeps it with its log-probability. Returns the tokens [rows]."""
+        s = self.sampling
+        tokens, logprobs = sample_tokens(logits, uniforms(self.keys, position), s.temperature, s.top_k, s.top_p)
+        self.tokens[self.active, position] = tokens
+        self.logprobs[self.active, position] = logprobs.double()
+        return tokens
 
     def _step(self, tokens: Tensor) -> Tensor:
         filled = self.cache.get_seq_length() + 1
@@ -112,29 +135,32 @@ class _Batch:
         )
         return out.logits[:, -1]
 
-    def _compact(self, active: Tensor, tokens: Tensor, alive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        rows = alive.nonzero()[:, 0].to(self.device)
+    def _compact(self, tokens: Tensor) -> Tensor:
+        """Lets finished rows leave the batch."""
+        rows = self.alive.nonzero()[:, 0].to(self.device)
         self.cache.select_rows(rows)
-        self.mask, self.positions, self.keys = self.mask[rows], self.positions[rows], self.keys[rows]
-        return active[alive], tokens[rows], torch.ones(len(rows), dtype=torch.bool)
+        self.mask, self.positions = self.mask[rows], self.positions[rows]
+        self.keys, self.active = self.keys[rows], self.active[rows]
+        self.alive = torch.ones(len(rows), dtype=torch.bool)
+        return tokens[rows]
 
-    def _ended(self, tokens: Tensor, active: Tensor, position: int) -> Tensor:
+    def _ended(self, tokens: Tensor, position: int) -> Tensor:
         """Which rows have just sampled an end token or completed a stop string, [rows] on the CPU."""
         ended = torch.isin(tokens, self.eos).cpu()
-        if self.sampling.stop:
-            start = max(0, position + 1 - STOP_TAIL_TOKENS)
-            for index, row in enumerate(active.tolist()):
-                tail = self.policy.decode(self.tokens[row, start : position + 1].tolist())
-                ended[index] |= any(stop in tail for stop in self.sampling.stop)
+        if self.stops.stop:
+            for index, token in enumerate(tokens.tolist()):
+                if self.alive[index] and self.stops.may_complete(token):
+                    sampled = self.tokens[self.active[index], : position + 1].tolist()
+                    ended[index] |= self.stops.completed_by(sampled)
         return ended
 
-    def _completion(self, row: int, length: int, stopped: bool) -> Completion:
-        request, sample = self.requests[row // self.sampling.n], row % self.sampling.n
-        return make_completion(
-            self.policy,
-            request,
-            sample,
-            self.tokens[row, :length].tolist(),
-            self.logprobs[row, :length].tolist(),
-            "stop" if stopped else "length",
-        )
+    def _completions(self, leaving: Tensor, ended: Tensor, length: int) -> Iterator[Completion]:
+        """The rows where ``leaving`` [rows] is true, as they are after ``length`` tokens."""
+        places = leaving.nonzero()[:, 0]
+        rows = self.active[places.to(self.device)]
+        tokens, logprobs = self.tokens[rows, :length].tolist(), self.logprobs[rows, :length].tolist()
+        stopped = ended[places].tolist()
+        for index, row in enumerate(rows.tolist()):
+            request, sample = self.rows[row]
+            reason = "stop" if stopped[index] else "length"
+            yield make_completion(self.policy, request, sample, tokens[index], logprobs[index], reason)
