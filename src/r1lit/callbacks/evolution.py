@@ -1,14 +1,14 @@
 """Self-evolution: how a policy's answers change while it learns (paper 2.2.4 and supplement C), as figures and curves."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from lightning.pytorch import LightningModule, Trainer
 
 from r1lit.callbacks.base import RolloutCallback
-from r1lit.callbacks.measures import is_stepwise, reflection_count, word_count
+from r1lit.callbacks.measures import consistency, is_stepwise, reflection_count, word_count
 from r1lit.callbacks.metrics_file import FILE, read_rows
-from r1lit.rewards.language import language_consistency
 from r1lit.types import Completion, Rollout
 
 PICTURE = "evolution.png"
@@ -40,20 +40,22 @@ class SelfEvolution(RolloutCallback):
             draw(read_rows(folder / FILE), folder / PICTURE, title=folder.name)
 
 
-def evolution(completions: tuple[Completion, ...]) -> dict[str, float]:
-    """The signs of self-evolution in a set of completions; ``mean_length_stepwise`` is left out where none is stepwise."""
+def evolution(completions: Sequence[Completion]) -> dict[str, float]:
+    """The signs of self-evolution in a set of completions.
+
+    ``mean_length_stepwise`` and ``language_consistency`` are of those that reason at all, and left out where none does.
+    """
     stepwise = [c for c in completions if is_stepwise(c)]
     words = sum(word_count(c.text) for c in completions)
     reflections = sum(reflection_count(c.text) for c in completions)
-    consistency = [language_consistency(c.reasoning or "", c.prompt.language) for c in completions]
     found = {
         "stepwise": len(stepwise) / len(completions),
         "reflection_per_1k_words": 1000.0 * reflections / max(1, words),
         "reflection_per_completion": reflections / len(completions),
-        "language_consistency": sum(consistency) / len(consistency),
     }
     if stepwise:
         found["mean_length_stepwise"] = sum(len(c.token_ids) for c in stepwise) / len(stepwise)
+        found["language_consistency"] = sum(consistency(c) or 0.0 for c in stepwise) / len(stepwise)
     return found
 
 

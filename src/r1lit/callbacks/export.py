@@ -11,15 +11,24 @@ class HFExport(Callback):
     """Writes ``model/`` when training ends, or when a model is measured that no training made.
 
     transformers, vLLM and llama.cpp's converter load the directory; the next stage starts from it.
+
+    Args:
+        when_tested: Also export a policy that was only measured, as the base stage needs; an earlier export in the
+            folder may be of another model, and is replaced.
     """
+
+    def __init__(self, when_tested: bool = True) -> None:
+        self.when_tested = when_tested
+        self._trained = False
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Exports the trained policy."""
+        self._trained = True
         self._export(trainer, pl_module)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Exports a policy that was only measured."""
-        if not (Path(trainer.default_root_dir) / FOLDER).exists():
+        if self.when_tested and not self._trained:
             self._export(trainer, pl_module)
 
     def _export(self, trainer: Trainer, pl_module: LightningModule) -> None:

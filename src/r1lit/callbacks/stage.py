@@ -28,6 +28,7 @@ class StageRecord(Callback):
         name: The stage's name; the name of its folder if None.
         fingerprint: What make compares to see whether the stage is up to date.
         config: The whole configuration of the run.
+        title: What the stage is, in words, for the summary.
         next_command: Shown at the end: what to run next.
     """
 
@@ -36,10 +37,11 @@ class StageRecord(Callback):
         name: str | None = None,
         fingerprint: Fingerprint | None = None,
         config: Mapping[str, Any] | None = None,
+        title: str = "",
         next_command: str | None = None,
     ) -> None:
         self.name, self.fingerprint, self.config = name, fingerprint, config
-        self.next_command = next_command
+        self.title, self.next_command = title, next_command
         self._earlier_s = 0.0
         self._began = time.monotonic()
 
@@ -65,6 +67,7 @@ class StageRecord(Callback):
         previous = earlier_stage(pl_module.policy.init_from)  # type: ignore[union-attr, arg-type]
         record = {
             "stage": self.name or folder.name,
+            "title": self.title,
             "metrics": metrics,
             "wall_s": round(self._wall_s(), 2),
             "peak_rss_gb": round(peak_rss_gb(), 3),
@@ -103,7 +106,8 @@ def print_summary(
     record: Mapping[str, Any], previous: Mapping[str, Any] | None, folder: Path, next_command: str | None
 ) -> None:
     """Prints the measures before and after."""
-    table = Table(title=f"{record['stage']}: measured on the held-out prompts (95 % interval)")
+    name = f"{record['stage']}: {record['title']}" if record.get("title") else record["stage"]
+    table = Table(title=f"{name}\nmeasured on the held-out prompts (95 % interval)")
     table.add_column("measure")
     if previous:
         table.add_column(f"before ({previous['stage']})", justify="right")
@@ -124,8 +128,8 @@ def print_summary(
 
 
 def shown(interval: Mapping[str, float] | None) -> str:
-    """An interval as text."""
-    if interval is None:
+    """An interval as text; a dash where no prompt had a value."""
+    if interval is None or not interval["n"]:
         return "-"
     value = interval["value"]
     digits = 3 if abs(value) < 10 else 1

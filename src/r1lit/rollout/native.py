@@ -16,7 +16,7 @@ from r1lit.policy import Policy
 from r1lit.rollout.cache import RowCache, left_pad
 from r1lit.rollout.completion import Request, check_max_rows, chunks, encode_requests, make_completion
 from r1lit.rollout.stopping import StopStrings
-from r1lit.types import Completion, Prompt, SamplingParams
+from r1lit.types import Completion, FinishReason, Prompt, SamplingParams
 
 COMPACTION_SHARE = 0.85
 """The batch is compacted when the share of rows that are still running falls below this."""
@@ -162,5 +162,5 @@ class _Batch:
         stopped = ended[places].tolist()
         for index, row in enumerate(rows.tolist()):
             request, sample = self.rows[row]
-            reason = "stop" if stopped[index] else "length"
+            reason: FinishReason = "stop" if stopped[index] else "length"
             yield make_completion(self.policy, request, sample, tokens[index], logprobs[index], reason)

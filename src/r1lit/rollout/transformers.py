@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from transformers import (
     GenerationConfig,
+    GenerationMixin,
     LogitsProcessor,
     LogitsProcessorList,
     PreTrainedModel,
@@ -52,7 +53,7 @@ class TransformersEngine:
             eos_token_id=list(policy.eos_ids),
         )
         with _bare_generation(policy.lm), draw.watching(policy.lm):
-            out = policy.lm.generate(
+            out = cast(GenerationMixin, policy.lm).generate(
                 input_ids=ids,
                 attention_mask=mask,
                 generation_config=config,
