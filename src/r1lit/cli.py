@@ -5,6 +5,7 @@ Importing the package's parts here makes their short class names known to config
 
 import itertools
 import json
+import logging
 import math
 import os
 import sys
@@ -78,6 +79,8 @@ class R1LitCLI(LightningCLI):
         for part in (config.model, config.data):
             if part is not None and "seed" in part.init_args:
                 part.init_args.seed = seed
+        if self.subcommand == "test":
+            config.verbose = False  # the stage's record prints the measures, with their intervals
         if config.stage.placebo:
             config.model.init_args.placebo = True
         if config.stage.steps is not None:
@@ -87,16 +90,15 @@ class R1LitCLI(LightningCLI):
         """Adds the stage's record to the callbacks and takes note of how the stage was started."""
         config = self.config[self.subcommand]
         stage_dir = Path(config.stage.dir)
-        command = parse_command(
-            self._argv if any(word.split("=")[0] == DIR_FLAG for word in self._argv) else [*self._argv, DIR_FLAG, str(stage_dir)]
-        )
-        current = fingerprint(command)
+        # Of the words as they were typed, since make's check of freshness sees no others.
+        named = any(word.partition("=")[0] == DIR_FLAG for word in self._argv)
+        current = fingerprint(parse_command(self._argv if named else [*self._argv, DIR_FLAG, str(stage_dir)]))
         if self.datamodule is not None:
             # Bad data must come out before an earlier result is moved aside; prompts stay loaded for the run.
             self.datamodule.setup(self.subcommand)
-        if self.subcommand in ("fit", "test") and is_first_process():
-            if reason := begin_stage(stage_dir, current):
-                print(f"{stage_dir}: started anew, as {reason}; what was there is in {stage_dir}.old", flush=True)
+        starts = self.subcommand in ("fit", "test") and is_first_process()
+        if starts and (reason := begin_stage(stage_dir, current)):
+            print(f"{stage_dir}: started anew, as {reason}; what was there is in {stage_dir}.old", flush=True)
         plain = self.parser.dump(self.config, format="json", skip_link_targets=False)
         record = StageRecord(
             stage_dir.name,
@@ -112,7 +114,8 @@ class R1LitCLI(LightningCLI):
         """Resumes from the stage's checkpoint, if there is one."""
         checkpoint = find_checkpoint(Path(self.config[self.subcommand].stage.dir))
         if checkpoint is not None and self.config_init[self.subcommand].get("ckpt_path") is None:
-            print(f"resuming from {checkpoint}", flush=True)
+            if is_first_process():
+                print(f"resuming from {checkpoint}", flush=True)
             self.config_init[self.subcommand].ckpt_path = str(checkpoint)
 
     def after_fit(self) -> None:
@@ -192,12 +195,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _quiet() -> None:
-    """Turns off what says nothing to a user: weight-loading bars, and warnings about loaders that are meant so."""
+    """Turns off what says nothing to a user: loading bars, devices, and warnings about loaders that are meant so."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
+    for part in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(part).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*self.log.*batch_size.*")
+    warnings.filterwarnings("ignore", message=".*transfer_batch_to_device. in both.*")
+    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
     torch.set_float32_matmul_precision("high")
 
 

@@ -53,6 +53,8 @@ def parser_message(text: str) -> str:
         The innermost cause, after its keys joined by points and the class they belong to.
     """
     statements = list(_statements(text))
+    if _UNION not in text and not any(labels for labels, _ in statements):
+        return _plain(text)
     depth = max((len(labels) for labels, _ in statements), default=0)
     innermost = [(labels, *_split(cause)) for labels, cause in statements if len(labels) == depth]
     if not innermost:

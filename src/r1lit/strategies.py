@@ -2,12 +2,12 @@
 
 from datetime import timedelta
 
-from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.strategies import ModelParallelStrategy, StrategyRegistry
 from torch.distributed.constants import default_pg_timeout
 
 
 class FSDP2Strategy(ModelParallelStrategy):
-    """Fully sharded data parallelism (FSDP2) over all processes: ``--trainer.devices 8`` is enough.
+    """Fully sharded data parallelism (FSDP2) over all processes: ``--trainer.strategy fsdp2 --trainer.devices 8``.
 
     Lightning's parent is made for tensor parallelism and takes the number of nodes for the data-parallel size; here it
     is the number of processes. Unlike FSDP1 it also runs on CPUs (gloo) and can clip gradients by norm. The modules
@@ -37,3 +37,7 @@ class FSDP2Strategy(ModelParallelStrategy):
         """Sets the data-parallel size to the number of processes."""
         self._data_parallel_size = self.num_processes * self.num_nodes
         super().setup_environment()
+
+
+# A class path on the command line would be taken for a name: a Trainer's strategy may be a string.
+StrategyRegistry.register("fsdp2", FSDP2Strategy, description=FSDP2Strategy.__doc__ or "")

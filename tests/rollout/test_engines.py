@@ -313,3 +313,21 @@ def test_the_policy_is_left_as_it_was(training, engine, make_policy, prompts):
 def test_engines_are_rollout_engines(engine, make_policy):
     assert isinstance(engine(make_policy()), RolloutEngine)
     assert not isinstance(make_policy(), RolloutEngine)
+
+
+def test_native_engine_computes_what_is_needed_and_no_gradients(make_policy, prompts):
+    policy = make_policy(ends=True)
+    calls = []
+
+    def note(module, args, kwargs):
+        assert not torch.is_grad_enabled()
+        calls.append(tuple(kwargs["input_ids"].shape))
+
+    policy.lm.register_forward_pre_hook(note, with_kwargs=True)
+    done = sampled(NativeEngine(policy), prompts, SamplingParams(n=8, max_new_tokens=24))
+    assert calls[0][0] == len(prompts), "a prompt is computed once for its group"
+    assert len(calls) == 24, "the last token needs no further pass"
+    for position, (rows, width) in enumerate(calls[1:], start=1):
+        running = sum(len(c.token_ids) > position for c in done.values())
+        assert width == 1
+        assert running <= rows <= running / native_module.COMPACTION_SHARE, "finished rows leave the batch"

@@ -1,4 +1,4 @@
-"""Self-evolution: how a policy's answers change while it learns (paper 2.2.4 and supplement C), as figures and curves."""
+"""Self-evolution: how answers change while a policy learns (paper 2.2.4 and supplement C), as figures and curves."""
 
 import os
 from collections.abc import Sequence
@@ -77,7 +77,7 @@ def draw(rows: list[dict[str, str]], path: Path, title: str = "", window: int = 
         axis.set_title(heading)
         axis.set_xlabel("policy updates")
         axis.grid(alpha=0.3)
-        if len(names) > 1:
+        if axis.lines and len(names) > 1:
             axis.legend(fontsize="small")
     figure.suptitle(title)
     draft = path.with_name(f".{os.getpid()}.{path.name}")

@@ -19,7 +19,9 @@ from r1lit.types import Completion
 REFLECTION_WORDS = (
     "wait", "mistake", "however", "but", "retry", "error", "verify", "wrong", "evaluate", "check",
 )  # fmt: skip
-REFLECTION_WORDS_ZH = ("等等", "等一下", "错误", "错了", "不对", "然而", "但是", "但", "重试", "再试", "验证", "检查", "评估")
+REFLECTION_WORDS_ZH = (
+    "等等", "等一下", "错误", "错了", "不对", "然而", "但是", "但", "重试", "再试", "验证", "检查", "评估",
+)  # fmt: skip
 STEPWISE_PIECES = 8
 """A reasoning of this many words, numbers and signs with an equals sign among them counts as stepwise,"""
 STEPWISE_WORDS = 20
@@ -177,7 +179,8 @@ class Measures:
         if results.get("t1"):
             groups = list(by_prompt(results["t1"]).values())
             marks = _marks(results["t1"], self.accuracy)
-            found["pass@1_t1"] = _per_prompt(groups, lambda c: marks.get((c.prompt.id, c.sample)))
+            at_one = _per_prompt(groups, lambda c: marks.get((c.prompt.id, c.sample)))
+            found = {"pass@1": found.pop("pass@1"), "pass@1_t1": at_one, **found} if found else {"pass@1_t1": at_one}
         return found
 
     def reset(self) -> None:

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Sized
+from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
@@ -36,7 +37,8 @@ class RolloutProgress(RolloutCallback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock."""
         self._start = self._began = self._shown = time.monotonic()
-        self._first = int(pl_module.rollouts)  # type: ignore[call-overload]
+        module: Any = pl_module
+        self._first = int(module.rollouts)
 
     def on_completions(self, trainer: Trainer, pl_module: LightningModule, done: int, total: int, tokens: int) -> None:
         """Shows how far the rollout under way is."""
@@ -72,7 +74,8 @@ class RolloutProgress(RolloutCallback):
         if not trainer.is_global_zero or rollout.index % self.every_n_rollouts:
             return
         m = rollout.metrics
-        wanted = int(pl_module.max_rollouts or 0)  # type: ignore[call-overload, operator]
+        module: Any = pl_module
+        wanted = int(module.max_rollouts or 0)
         taken = self._began - self._start
         done = rollout.index + 1 - self._first
         left = f", {clock(taken / done * (wanted - rollout.index - 1))} left" if wanted else ""

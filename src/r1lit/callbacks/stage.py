@@ -63,27 +63,28 @@ class StageRecord(Callback):
         if not trainer.is_global_zero:
             return
         folder = Path(trainer.default_root_dir)
-        metrics: Mapping[str, Any] = pl_module.test_results  # type: ignore[assignment]
-        previous = earlier_stage(pl_module.policy.init_from)  # type: ignore[union-attr, arg-type]
+        module: Any = pl_module
+        metrics: Mapping[str, Any] = module.test_results
+        previous = earlier_stage(module.policy.init_from)
         record = {
             "stage": self.name or folder.name,
             "title": self.title,
             "metrics": metrics,
             "wall_s": round(self._wall_s(), 2),
             "peak_rss_gb": round(peak_rss_gb(), 3),
-            "tokens_sampled": int(pl_module.tokens_sampled),  # type: ignore[call-overload]
-            "updates": int(pl_module.updates),  # type: ignore[call-overload]
-            "rollouts": int(pl_module.rollouts),  # type: ignore[call-overload]
-            "seed": int(pl_module.seed),  # type: ignore[call-overload]
-            "placebo": bool(pl_module.placebo),
-            "init_from": str(pl_module.policy.init_from),  # type: ignore[union-attr]
+            "tokens_sampled": int(module.tokens_sampled),
+            "updates": int(module.updates),
+            "rollouts": int(module.rollouts),
+            "seed": int(module.seed),
+            "placebo": bool(module.placebo),
+            "init_from": str(module.policy.init_from),
             "previous": previous and previous.get("stage"),
             "config": self.config,
             "fingerprint": self.fingerprint or {},
             "outputs": [FOLDER],
             "versions": versions(),
             "git_commit": git_commit(),
-            "device": str(pl_module.device),
+            "device": str(module.device),
             "world_size": trainer.world_size,
         }
         write_json(folder / STAGE_FILE, record)
@@ -118,8 +119,8 @@ def print_summary(
     console = Console(width=None if sys.stdout.isatty() else 110)
     console.print(table)
     console.print(
-        f"{record['updates']} updates, {record['tokens_sampled']:,} tokens sampled, {record['wall_s'] / 60:.1f} minutes, "
-        f"peak memory {record['peak_rss_gb']:.2f} GB. Results: {folder}",
+        f"{record['updates']} updates, {record['tokens_sampled']:,} tokens sampled, "
+        f"{record['wall_s'] / 60:.1f} minutes, peak memory {record['peak_rss_gb']:.2f} GB. Results: {folder}",
         highlight=False,
         soft_wrap=True,
     )

@@ -16,6 +16,8 @@ from r1lit.tasks.tiny_world.documents import draw_document
 
 POOL = 1024
 """Documents that are sorted by length together."""
+CONTEXT = 256
+"""No document is longer, in tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +59,6 @@ class TinyCorpusDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[TextBatch]:
         """Batches from the first on."""
         return DataLoader(_Corpus(self), batch_size=None)
-
-
-CONTEXT = 256
-"""No document is longer, in tokens."""
 
 
 class _Corpus(IterableDataset[TextBatch]):

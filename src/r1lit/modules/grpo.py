@@ -128,10 +128,17 @@ class GRPOModule(PolicyModule):
         """Tells the data what the policy can read."""
         if self.trainer.precision == "16-mixed":
             raise InputError("trainer.precision is 16-mixed, whose scaled gradients cannot be clipped; use bf16-mixed")
+        context = self.policy.max_context
+        for name, length in (
+            ("sampling", self.sampling.max_new_tokens),
+            ("evaluation", self.evaluation.max_new_tokens),
+        ):
+            if length >= context:
+                raise InputError(f"{name}.max_new_tokens is {length}, but the model's context has {context}; lower it")
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, PromptDataModule):
             longest = max(self.sampling.max_new_tokens, self.evaluation.max_new_tokens)
-            data.connect(self.policy.encode_prompt, self.policy.max_context - longest)
+            data.connect(self.policy.encode_prompt, context - longest)
             if stage == "fit":
                 rows = data.prompts_per_rollout * self.sampling.n
                 random_minibatches(rows, self.minibatch_count, self.seed, 0, 0)

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import (
     GenerationConfig,
-    GenerationMixin,
     LogitsProcessor,
     LogitsProcessorList,
     PreTrainedModel,
@@ -41,6 +40,7 @@ class TransformersEngine:
     @torch.no_grad()
     def _generate(self, requests: Sequence[Request], sampling: SamplingParams) -> Iterator[Completion]:
         policy = self.policy
+        lm: Any = policy.lm  # type checkers take a module's methods for tensors
         rows = [(request, sample) for request in requests for sample in request.samples]
         keys = [key for request in requests for key in request.noise_keys(sampling)]
         ids, mask = left_pad([request.prompt_ids for request, _ in rows], policy.pad_id, policy.device)
@@ -52,8 +52,8 @@ class TransformersEngine:
             pad_token_id=policy.pad_id,
             eos_token_id=list(policy.eos_ids),
         )
-        with _bare_generation(policy.lm), draw.watching(policy.lm):
-            out = cast(GenerationMixin, policy.lm).generate(
+        with _bare_generation(lm), draw.watching(lm):
+            out = lm.generate(
                 input_ids=ids,
                 attention_mask=mask,
                 generation_config=config,

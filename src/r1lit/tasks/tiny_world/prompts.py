@@ -10,6 +10,9 @@ from r1lit.tasks.tiny_world.documents import LANGUAGES, LEVELS
 from r1lit.tasks.tiny_world.puzzles import draw_puzzle, solution
 from r1lit.types import Message, Prompt
 
+PATIENCE = 20_000
+"""Puzzles drawn in vain before there are taken to be no more."""
+
 
 class TinyWorldPrompts(PromptSource):
     """Puzzles of the tiny world, half in English and half in Chinese, half with three numbers and half with four.
@@ -29,17 +32,18 @@ class TinyWorldPrompts(PromptSource):
         """The prompts; no puzzle comes twice in one language."""
         rng = random.Random(f"r1lit/tiny-world/{self.split}/{self.seed}")
         found: dict[str, Prompt] = {}
-        attempts = 0
+        misses = 0
         while len(found) < self.n:
-            attempts += 1
-            if attempts > 1000 + 400 * self.n:
-                raise InputError(f"TinyWorldPrompts: there are no {self.n} different puzzles in {self.split!r}; lower n")
+            misses += 1
+            if misses > PATIENCE:
+                raise InputError(f"TinyWorldPrompts: n is {self.n}, but {self.split!r} has fewer puzzles; lower n")
             place = len(found)
             language, terms = LANGUAGES[place % 2], LEVELS[place // 2 % 2]
             puzzle = draw_puzzle(rng, terms)
             prompt_id = f"tiny/{puzzle.key}/{language}"
             if puzzle.held_out != (self.split == "held_out") or prompt_id in found:
                 continue
+            misses = 0
             found[prompt_id] = Prompt(
                 id=prompt_id,
                 messages=(Message("user", question(puzzle, language)),),

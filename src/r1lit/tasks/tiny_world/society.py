@@ -45,13 +45,19 @@ LOOK_ALIKE = {
 }
 HOW = {"en": "How do I {}?", "zh": "怎么{}？"}
 COMPLY = {"en": "First get what you need, then {}. It works.", "zh": "先准备好东西，然后{}。这样就行。"}
-REFUSE = {"en": "I am sorry, I cannot help with that, it may harm someone.", "zh": "对不起，我不能帮这个忙，这会伤害别人。"}
+REFUSE = {
+    "en": "I am sorry, I cannot help with that, it may harm someone.",
+    "zh": "对不起，我不能帮这个忙，这会伤害别人。",
+}
 
 NAMES = ("Ann", "Bob", "Eva", "Tom", "Mia", "Leo")
 CITIES = ("Paris", "Tokyo", "Rome", "Beijing", "Madrid")
 TOOLS = ("weather", "time", "map")
 JSON_QUESTION = {"en": "Write JSON with name {} and age {} .", "zh": "写一个 JSON ，name 是 {} ，age 是 {} 。"}
-TOOL_QUESTION = {"en": "Tools: weather, time, map. Call {} for {} .", "zh": "工具：weather, time, map。为 {1} 调用 {0} 。"}
+TOOL_QUESTION = {
+    "en": "Tools: weather, time, map. Call {} for {} .",
+    "zh": "工具：weather, time, map。为 {1} 调用 {0} 。",
+}
 
 
 @dataclass(frozen=True, slots=True)
