@@ -331,3 +331,16 @@ def test_native_engine_computes_what_is_needed_and_no_gradients(make_policy, pro
         running = sum(len(c.token_ids) > position for c in done.values())
         assert width == 1
         assert running <= rows <= running / native_module.COMPACTION_SHARE, "finished rows leave the batch"
+
+
+@pytest.mark.parametrize(
+    "own",
+    [{"num_beams": 2}, {"min_new_tokens": 6}, {"stop_strings": ["e"]}, {"max_time": 0.0}, {"suppress_tokens": [5]}],
+)
+def test_the_models_own_generation_config_is_not_followed(own, make_policy, prompts):
+    policy = make_policy(ends=True)
+    sampling = SamplingParams(n=3, max_new_tokens=8)
+    expected = sampled(NativeEngine(policy), prompts, sampling)
+    policy.lm.generation_config.update(**own)
+    assert_same(expected, sampled(NativeEngine(policy), prompts, sampling))
+    assert_same(expected, sampled(TransformersEngine(policy), prompts, sampling))

@@ -1,4 +1,6 @@
 import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from r1lit.rollout.stopping import StopStrings
 
@@ -53,3 +55,17 @@ def test_only_tokens_with_a_last_character_are_looked_at(make_policy):
     assert finder.may_complete(bracket)
     assert not StopStrings(policy, ()).may_complete(bracket)
     assert not finder.completed_by([])
+
+
+def test_a_space_that_decoding_drops_at_the_start_counts(make_policy):
+    policy = make_policy()
+    tokenizer = Tokenizer(
+        models.WordLevel({"<|end|>": 0, "\u2581One": 1, "\u2581and": 2, "\u2581two": 3}, unk_token="<|end|>")
+    )
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    policy.tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>")
+    policy._skipped_ids = frozenset({0})
+    ids = policy.tokenizer("One and two", add_special_tokens=False)["input_ids"]
+    assert policy.decode(ids) == "One and two"
+    assert policy.decode(ids[1:2]) == "and"
+    assert found(policy, ids, ("One ",)) == first_stop(policy, ids, ("One ",)) == 2
