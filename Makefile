@@ -91,12 +91,12 @@ check-profile:
 		echo "make: there is no configs/$(PROFILE)/data.yaml, so PROFILE=$(PROFILE) takes no DATA" >&2; exit 2; }
 
 test: ## tests, with the coverage of functional and rewards (at least 95 %)
-	$(call install,dev notebooks smollm2)
+	$(call install,dev hub notebooks smollm2)
 	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 "$(BIN)/python" -m pytest -q -n 2 $(or $(TESTS),-m "not slow" \
 		--cov=src/r1lit/functional --cov=src/r1lit/rewards --cov-branch --cov-report=term --cov-fail-under=95)
 
 test-all: ## all tests, the slow ones too
-	$(call install,dev notebooks smollm2)
+	$(call install,dev hub notebooks smollm2)
 	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 "$(BIN)/python" -m pytest -q -n 2
 
 lint: ## ruff and mypy

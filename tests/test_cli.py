@@ -36,7 +36,16 @@ CONTRACT = {
 def stages(tmp_path_factory):
     """Runs base and zero as make does; returns their folder and the command of zero."""
     runs = tmp_path_factory.mktemp("runs")
-    base = ["test", "-c", str(CONFIGS / "base.yaml"), "--stage.dir", str(runs / "base"), "--seed_everything", "0", *SMALL]
+    base = [
+        "test",
+        "-c",
+        str(CONFIGS / "base.yaml"),
+        "--stage.dir",
+        str(runs / "base"),
+        "--seed_everything",
+        "0",
+        *SMALL,
+    ]
     zero = ["fit", "-c", str(CONFIGS / "zero.yaml"), "--stage.dir", str(runs / "zero"), "--seed_everything", "0"]
     zero += ["--model.init_from", str(runs / "base" / "model"), "--stage.steps", "2", *SMALL, *SMALL_RL]
     assert main(base) == 0

@@ -18,7 +18,9 @@ def wall(*causes, key="model", given="{'class_path': 'GRPOModule'}"):
 
 NONE = "Expected a <class 'NoneType'>"
 MODULE = "Problem with given class_path 'r1lit.GRPOModule':\n    "
-REWARD = MODULE + "Parser key \"rewards\":\n      Problem with given class_path 'r1lit.rewards.AccuracyReward':\n        "
+REWARD = (
+    MODULE + "Parser key \"rewards\":\n      Problem with given class_path 'r1lit.rewards.AccuracyReward':\n        "
+)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +31,7 @@ REWARD = MODULE + "Parser key \"rewards\":\n      Problem with given class_path 
             "model.rewards (AccuracyReward): there is no key 'wight'",
         ),
         (
-            wall(REWARD + 'Parser key "weight":\n          Expected a <class \'float\'>. Got value: heavy', NONE),
+            wall(REWARD + "Parser key \"weight\":\n          Expected a <class 'float'>. Got value: heavy", NONE),
             "model.rewards.weight (AccuracyReward): expected float, got heavy",
         ),
         (
@@ -41,12 +43,15 @@ REWARD = MODULE + "Parser key \"rewards\":\n      Problem with given class_path 
             "model.sampling (GRPOModule): there is no key 'temprature'",
         ),
         (
-            wall(MODULE + "Parser key \"loss\":\n      Expected a typing.Literal['grpo', 'gspo']. Got value: ppo", NONE),
+            wall(
+                MODULE + "Parser key \"loss\":\n      Expected a typing.Literal['grpo', 'gspo']. Got value: ppo", NONE
+            ),
             "model.loss (GRPOModule): expected one of 'grpo', 'gspo', got ppo",
         ),
         (
             wall(
-                MODULE + 'Parser key "engine":\n      Type collections.abc.Callable[[r1lit.Policy], r1lit.Engine] expects '
+                MODULE
+                + 'Parser key "engine":\n      Type collections.abc.Callable[[r1lit.Policy], r1lit.Engine] expects '
                 "a function or a callable class: Option 'rows' is not accepted. Got value: Namespace(class_path='x')",
                 NONE,
             ),

@@ -16,7 +16,7 @@ PANELS = (
     ("accuracy and reward", ("reward/accuracy", "reward/format")),
     ("length (tokens)", ("mean_length", "mean_length_stepwise")),
     ("share of completions", ("stepwise", "truncated")),
-    ("reflection words", ("reflection_per_1k_words",)),
+    ("reflection words per 1,000 words", ("reflection_per_1k_words",)),
     ("language consistency", ("language_consistency",)),
     ("entropy (nats)", ("entropy",)),
 )
