@@ -9,6 +9,7 @@ import huggingface_hub.constants
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import r1lit
@@ -319,6 +320,15 @@ def test_failing_reward_stops_the_run_with_its_completion(fails):
     line = fails(rewards(("FunctionReward", {"function": "math.fsum"})), status=1)
     assert "reward 'fsum' raised TypeError" in line
     assert "prompt 'tiny/" in line
+
+
+def test_a_terminated_run_is_no_success(monkeypatch, capsys):
+    def terminated(argv):
+        raise SIGTERMException
+
+    monkeypatch.setattr("r1lit.cli.R1LitCLI", terminated)
+    assert main(["fit"]) == 143
+    assert "resumes from the last checkpoint" in capsys.readouterr().err
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):

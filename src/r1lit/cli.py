@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ import torch
 from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 import r1lit.data
 import r1lit.rewards
@@ -181,10 +183,15 @@ def resolved(argv: Sequence[str]) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; bad input exits with 2 and a run that had to stop with 1, each with one line."""
+    """Runs a command; exits with 2 for bad input, 1 where a run had to stop, 143 after SIGTERM, each with one line."""
     _quiet()
     try:
         R1LitCLI(sys.argv[1:] if argv is None else argv)
+    except SIGTERMException:  # a SystemExit without a status, which make would take for success
+        print(
+            "r1lit: stopped by SIGTERM; the same command resumes from the last checkpoint", file=sys.stderr, flush=True
+        )
+        return 128 + signal.SIGTERM
     except Exception as error:
         message = user_message(error)
         if message is None:

@@ -50,7 +50,8 @@ class GRPOModule(PolicyModule):
         optimizer: Makes the optimiser; the paper's learning rate is 3e-6.
         scheduler: Makes the schedule, stepped at each policy update; None keeps the rate.
         sampling: How completions are drawn in training; its ``n`` is the group size G (16 in the paper).
-        evaluation: How completions are drawn in validation and test (temperature 0.6, top-p 0.95 in the paper).
+        evaluation: How completions are drawn in validation and test; None takes the paper's temperature 0.6 and top-p
+            0.95, 16 samples and the length limit of training.
         objective: The surrogate and its settings.
         max_rollouts: Where training ends; None leaves it to the Trainer.
         minibatches: Policy updates of one pass over a rollout.
@@ -76,7 +77,7 @@ class GRPOModule(PolicyModule):
         optimizer: OptimizerCallable,
         scheduler: LRSchedulerCallable | None = None,
         sampling: SamplingParams = SamplingParams(n=16),  # noqa: B008 - frozen
-        evaluation: SamplingParams = SamplingParams(n=16, temperature=0.6, top_p=0.95),  # noqa: B008 - frozen
+        evaluation: SamplingParams | None = None,
         objective: Objective = Objective(),  # noqa: B008 - frozen
         max_rollouts: int | None = None,
         minibatches: int = 1,
@@ -94,7 +95,10 @@ class GRPOModule(PolicyModule):
         self.automatic_optimization = False
         _check_settings(rewards, sampling, minibatches, inner_epochs, micro_batch_tokens)
         self.rewards = rewards
-        self.sampling, self.evaluation = sampling, evaluation
+        self.sampling = sampling
+        self.evaluation = evaluation or SamplingParams(
+            n=16, temperature=0.6, top_p=0.95, max_new_tokens=sampling.max_new_tokens
+        )
         self.objective = objective
         self.max_rollouts = max_rollouts
         self.minibatch_count, self.inner_epochs = minibatches, inner_epochs
