@@ -183,7 +183,7 @@ def resolved(argv: Sequence[str]) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; exits with 2 for bad input, 1 where a run had to stop, 143 after SIGTERM, each with one line."""
+    """Runs a command; exits with 2 for bad input, 1 where a run had to stop, 143 after SIGTERM, each with a line."""
     _quiet()
     try:
         R1LitCLI(sys.argv[1:] if argv is None else argv)
