@@ -222,6 +222,43 @@ def test_wide_nucleus_is_found_beyond_the_candidates() -> None:
     assert tokens.max() > v - 20
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("top_p", [0.01, 0.5, 0.95, 1 - 1e-6])
+def test_bisection_finds_the_floor_that_sorting_finds(dtype: torch.dtype, top_p: float) -> None:
+    """Narrow, wide and tied masses, and rows with a single token."""
+    mass = torch.randn(30, 500, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    mass = (mass * torch.linspace(0, 9, 30)[:, None]).softmax(-1)
+    mass[5:10] = (mass[5:10] * 2000).round() / 2000  # many equal ones, and zeros
+    mass[20] = 0.0
+    mass[20, 7] = 1.0
+    mass = mass.to(dtype)
+    wanted = top_p * mass.sum(dim=1, keepdim=True)
+    ordered = mass.sort(dim=1, descending=True).values
+    expected, _ = sampling._floor_among(ordered, wanted)
+    # Sums in another order may take one token more or less where they just reach what is wanted.
+    held = [(mass * (mass >= floor)).sum(1) for floor in (sampling._floor_by_bisection(mass, wanted), expected)]
+    torch.testing.assert_close(held[0], held[1], rtol=1e-5, atol=0)
+    if dtype == torch.float64:
+        assert torch.equal(sampling._floor_by_bisection(mass, wanted), expected)
+
+
+def test_the_vocabulary_is_never_sorted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nuclei that no candidates hold, between narrow ones: the same tokens as by sorting."""
+    asked = []
+    topk = Tensor.topk
+    monkeypatch.setattr(Tensor, "topk", lambda self, k, **kwargs: (asked.append(k), topk(self, k, **kwargs))[1])
+    logits = 3 * torch.randn(60, 30_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    logits[::2] *= 1e-3
+    noise = uniforms(torch.arange(60), 0)
+    tokens, logprobs = sample_tokens(logits, noise, top_p=0.9)
+    assert asked == [16, 256, 4096]
+    monkeypatch.setattr(sampling, "_TOP_P_CANDIDATES", (30_000,))
+    by_sorting = sample_tokens(logits, noise, top_p=0.9)
+    assert asked[-1] == 30_000
+    assert torch.equal(tokens, by_sorting[0])
+    assert torch.equal(logprobs, by_sorting[1])
+
+
 def test_half_precision_and_inputs_are_left_alone() -> None:
     logits = torch.randn(5, 50, generator=torch.Generator().manual_seed(1)).bfloat16()
     noise = uniforms(torch.arange(5), 0)

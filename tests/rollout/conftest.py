@@ -13,6 +13,8 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
 )
 
 from r1lit.policy import Policy
@@ -55,8 +57,12 @@ def make_model(family, size):
         return LlamaForCausalLM(LlamaConfig(**shape))
     if family == "qwen2":
         return Qwen2ForCausalLM(Qwen2Config(**shape))
-    # A window of 4 is shorter than every prompt here.
+    if family == "qwen3":
+        return Qwen3ForCausalLM(Qwen3Config(**shape, head_dim=8))
+    # A window of 4 is shorter than every prompt here, so that it ends in the prompt, at its end, and after it.
     kinds = ["sliding_attention", "sliding_attention", "full_attention"]
+    if family == "qwen2-window":
+        return Qwen2ForCausalLM(Qwen2Config(**shape, use_sliding_window=True, sliding_window=4, layer_types=kinds))
     window = {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 4, "layer_types": kinds}
     return Gemma3ForCausalLM(Gemma3TextConfig(**shape, **window))
 

@@ -16,8 +16,9 @@ _GAMMA = 0x9E3779B97F4A7C15 - 2**64
 _MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
 _MIX_2 = 0x94D049BB133111EB - 2**64
 
-_TOP_P_CANDIDATES = (16, 256)
-"""The nucleus is sought among this many most likely tokens first: sorting the whole vocabulary is slow."""
+_TOP_P_CANDIDATES = (16, 256, 4096)
+"""The nucleus is sought among this many most likely tokens first; a wider one is found by bisection. The vocabulary is
+never sorted."""
 
 
 def row_key(seed: int, rollout: int, prompt_id: str, sample: int) -> int:
@@ -120,13 +121,14 @@ def _nucleus_floor(mass: Tensor, top_p: float) -> Tensor:
     wanted = top_p * mass.sum(dim=1, keepdim=True)  # [B, 1]
     floor = torch.zeros_like(wanted)
     missing = torch.arange(len(mass), device=mass.device)
-    for candidates in (*_TOP_P_CANDIDATES, mass.shape[1]):
+    for candidates in _TOP_P_CANDIDATES:
         rows = mass if len(missing) == len(mass) else mass[missing]
         ordered = rows.topk(min(candidates, mass.shape[1]), dim=1).values
         floor[missing], found = _floor_among(ordered, wanted[missing])
         missing = missing[~found[:, 0]]
-        if len(missing) == 0:
-            break
+        if len(missing) == 0 or candidates >= mass.shape[1]:
+            return floor
+    floor[missing] = _floor_by_bisection(mass[missing], wanted[missing])
     return floor
 
 
@@ -135,6 +137,20 @@ def _floor_among(ordered: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     cumulative = ordered.cumsum(dim=1)
     last = (cumulative < wanted).sum(dim=1, keepdim=True).clamp(max=ordered.shape[1] - 1)  # [B, 1]
     return ordered.gather(1, last), cumulative[:, -1:] >= wanted
+
+
+def _floor_by_bisection(mass: Tensor, wanted: Tensor) -> Tensor:
+    """The largest of the masses [B, V] that holds ``wanted`` [B, 1] together with those above it, bit by bit.
+
+    Floats that are not negative are in the order of their bits.
+    """
+    bits = mass.view(torch.int64 if mass.dtype == torch.float64 else torch.int32)
+    floor = torch.zeros_like(bits[:, :1])
+    for bit in reversed(range(8 * mass.element_size() - 1)):
+        raised = floor | (1 << bit)
+        held = mass.masked_fill(bits < raised, 0.0).sum(dim=1, keepdim=True)
+        floor = torch.where(held >= wanted, raised, floor)
+    return floor.view(mass.dtype)
 
 
 def _invert(cdf: Tensor, mass: Tensor, noise: Tensor) -> Tensor:

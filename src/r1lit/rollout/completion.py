@@ -3,6 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import torch
+from torch import Tensor
+
 from r1lit.errors import InputError
 from r1lit.functional.sampling import row_key
 from r1lit.policy import Policy
@@ -81,6 +84,18 @@ def chunks(requests: Sequence[Request], max_rows: int) -> Iterator[list[Request]
         room -= len(left)
     if part:
         yield part
+
+
+def left_pad(rows: list[tuple[int, ...]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Pads on the left.
+
+    Returns:
+        Token ids [B, T] and the attention mask [B, T] (1 where a token stands).
+    """
+    width = max(len(row) for row in rows)
+    ids = torch.tensor([[pad_id] * (width - len(row)) + list(row) for row in rows], device=device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
+    return ids, mask
 
 
 def make_completion(

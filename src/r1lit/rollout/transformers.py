@@ -17,8 +17,7 @@ from transformers import (
 
 from r1lit.functional.sampling import sample_tokens, uniforms
 from r1lit.policy import Policy
-from r1lit.rollout.cache import left_pad
-from r1lit.rollout.completion import Request, check_max_rows, chunks, encode_requests, make_completion
+from r1lit.rollout.completion import Request, check_max_rows, chunks, encode_requests, left_pad, make_completion
 from r1lit.rollout.stopping import StopStrings
 from r1lit.types import Completion, FinishReason, Prompt, SamplingParams
 
