@@ -1,3 +1,6 @@
+import threading
+import time
+
 import pytest
 import torch
 
@@ -191,3 +194,45 @@ def test_a_reward_that_starts_late_sees_the_update_count(engine, prompts):
     collector = Collector(engine, rewards)
     assert collector.collect(prompts[:1], SAMPLING, 4).totals == (1.0,) * 4
     assert collector.collect(prompts[:1], SAMPLING, 5).totals == (1.0, 2.0, 3.0, 4.0)
+
+
+class Staggered:
+    """An engine whose completions finish one after the other, as long answers do."""
+
+    def __init__(self, engine, pause):
+        self.engine, self.pause = engine, pause
+
+    def generate(self, prompts, sampling):
+        for completion in list(self.engine.generate(prompts, sampling)):
+            time.sleep(self.pause)
+            yield completion
+
+
+def test_scoring_overlaps_generation(engine, prompts):
+    """Of 16 completions whose reward takes long, an update waits for those alone that finish last."""
+
+    def slow(completions):
+        time.sleep(0.5 * len(completions))
+        return by_sample(completions)
+
+    staggered = Staggered(engine, 0.2)
+    start = time.perf_counter()
+    collect(staggered, prompts[:4])
+    generation = time.perf_counter() - start
+    reward = FunctionReward(slow, name="mark", concurrency=4)
+    start = time.perf_counter()
+    found = Collector(staggered, [reward]).collect(prompts[:4], SAMPLING, 0)
+    assert time.perf_counter() - start < 1.3 * generation
+    assert found == collect(engine, prompts[:4])
+
+
+def test_a_reward_that_fails_ends_generation_early(engine, prompts):
+    def fails(completions):
+        raise KeyError("no such column")
+
+    heard = []
+    collector = Collector(Staggered(engine, 0.1), [FunctionReward(fails)])
+    with pytest.raises(TrainingError, match="reward 'fails' raised KeyError"):
+        collector.collect(prompts[:4], SAMPLING, 0, heard=lambda *told: heard.append(told))
+    assert len(heard) < 16
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("r1lit-reward")]

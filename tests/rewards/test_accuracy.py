@@ -96,9 +96,9 @@ def test_checker_of_reasoning_gym_in_this_process():
     pytest.importorskip("reasoning_gym")
     check = worker_main.gym_checker()
     request = {"prompt": "p", "dataset": "leg_counting", "entry": {"answer": "8"}, "answer": "8"}
-    assert check(request) is True
-    assert check({**request, "answer": "18"}) is False  # partial credit is not correct
-    assert check({**request, "answer": "__"}) is False
+    assert check(request) == {"equal": True}
+    assert check({**request, "answer": "18"}) == {"equal": False}  # partial credit is not correct
+    assert check({**request, "answer": "__"}) == {"equal": False}
     with pytest.raises(worker_main.BadRequestError, match=r"no dataset"):
         check({**request, "dataset": "nonsense"})
     with pytest.raises(worker_main.BadRequestError, match=r"cannot read"):

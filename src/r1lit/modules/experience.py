@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -12,7 +13,7 @@ from r1lit.errors import InputError, TrainingError
 from r1lit.functional.advantages import group_advantages, rloo_advantages
 from r1lit.functional.shaping import overlong_penalty
 from r1lit.rewards import Reward
-from r1lit.rewards.scoring import score_completions
+from r1lit.rewards.streaming import Scoring
 from r1lit.types import Completion, Prompt, RolloutEngine, SamplingParams
 
 AdvantageScale = Literal["group", "none", "batch", "rloo"]
@@ -126,15 +127,12 @@ class Collector:
             TrainingError: If a reward fails or the policy gives no distribution to sample from; on every rank, wherever
                 it happened.
         """
-        sampled = self._sample(prompts, sampling, step, heard)
-        tokens = _tokens(sampled)
-        dropped = 0
+        share = partial(self._share, sampling=sampling, step=step, heard=heard)
+        sample = partial(self._sample, n=sampling.n, share=share)
+        sampled = sample(prompts)
+        tokens, dropped = _tokens(sampled), 0
         if self.dynamic_sampling and more_prompts:
-
-            def again(others: Sequence[Prompt]) -> list[_Scored]:
-                return self._sample(others, sampling, step, heard)
-
-            sampled, dropped, tokens = self._refill(sampled, len(prompts), sampling.n, more_prompts, again)
+            sampled, dropped, tokens = self._refill(sampled, len(prompts), sampling.n, more_prompts, sample)
         totals = self._totals(sampled, sampling)
         values = torch.tensor([float("nan") if t is None else t for t in totals], dtype=torch.float64)
         groups = torch.arange(len(totals)) // sampling.n
@@ -151,21 +149,15 @@ class Collector:
             dropped_groups=dropped,
         )
 
-    def _sample(
-        self,
-        prompts: Sequence[Prompt],
-        sampling: SamplingParams,
-        step: int,
-        heard: Callable[[int, int, int], None] | None,
-    ) -> list["_Scored"]:
-        """Generates and scores this rank's prompts and exchanges the results."""
+    def _sample(self, prompts: Sequence[Prompt], n: int, share: "_Sample") -> list["_Scored"]:
+        """Lets each rank generate and score its share of the prompts and exchanges the results."""
         place = {prompt.id: index for index, prompt in enumerate(prompts)}
         if len(place) != len(prompts):
             raise InputError("a rollout has two prompts of one id; ids seed the sampling, so give each prompt its own")
         rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         mine: list[_Scored] | InputError | TrainingError
         try:
-            mine = self._sample_share(prompts[rank::ranks], sampling, step, heard)
+            mine = share(prompts[rank::ranks])
         except (InputError, TrainingError) as error:
             if ranks == 1:
                 raise
@@ -174,30 +166,36 @@ class Collector:
         if ranks > 1:
             shares = [None] * ranks
             dist.all_gather_object(shares, mine)
-        for share in shares:
-            if isinstance(share, Exception):
-                raise share
-        merged: list[_Scored] = [s for share in shares for s in share]
+        for found in shares:
+            if isinstance(found, Exception):
+                raise found
+        merged: list[_Scored] = [s for found in shares for s in found]
         merged.sort(key=lambda s: (place[s.completion.prompt.id], s.completion.sample))
-        if len(merged) != len(prompts) * sampling.n:
-            raise TrainingError(f"the engine gave {len(merged)} completions for {len(prompts)} prompts x {sampling.n}")
+        if len(merged) != len(prompts) * n:
+            raise TrainingError(f"the engine gave {len(merged)} completions for {len(prompts)} prompts x {n}")
         return merged
 
-    def _sample_share(
+    def _share(
         self,
         prompts: Sequence[Prompt],
         sampling: SamplingParams,
         step: int,
         heard: Callable[[int, int, int], None] | None,
     ) -> list["_Scored"]:
+        """Generates completions and scores each while others are still under way."""
         done: list[Completion] = []
         tokens = 0
-        for completion in self.engine.generate(prompts, sampling):
-            done.append(completion)
-            tokens += len(completion.token_ids)
-            if heard:
-                heard(len(done), len(prompts) * sampling.n, tokens)
-        scores = score_completions(self.rewards, done, step)
+        alone = not dist.is_initialized() or dist.get_world_size() == 1
+        with Scoring(self.rewards, step, sampling.n) as scoring:
+            for completion in self.engine.generate(prompts, sampling):
+                done.append(completion)
+                tokens += len(completion.token_ids)
+                scoring.add(completion)
+                if alone:  # other ranks may have to decode in step with this one to the end
+                    scoring.check()
+                if heard:
+                    heard(len(done), len(prompts) * sampling.n, tokens)
+            scores = scoring.result()
         return [
             _Scored(c, scores.totals[i], {name: column[i] for name, column in scores.rewards.items()})
             for i, c in enumerate(done)
@@ -209,7 +207,7 @@ class Collector:
         wanted: int,
         n: int,
         more_prompts: MorePrompts,
-        again: Callable[[Sequence[Prompt]], list["_Scored"]],
+        sample: "_Sample",
     ) -> tuple[list["_Scored"], int, int]:
         """Replaces groups without a signal. Returns what is kept, groups dropped, and tokens sampled in all."""
         assert self.dynamic_sampling is not None
@@ -226,7 +224,7 @@ class Collector:
             others = more_prompts(attempt)
             if not others:
                 break
-            sampled = again(others)
+            sampled = sample(others)
         reused = max(0, wanted * n - len(kept))
         return kept[: wanted * n] + spare[:reused], (len(spare) - reused) // n, tokens
 
@@ -246,6 +244,10 @@ class _Scored:
     completion: Completion
     total: float | None
     scores: dict[str, float | None]
+
+
+_Sample = Callable[[Sequence[Prompt]], list[_Scored]]
+"""Samples and scores the group of each prompt."""
 
 
 def _has_signal(group: Sequence[_Scored], reward: str) -> bool:

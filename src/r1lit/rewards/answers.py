@@ -5,13 +5,17 @@ be killed, since comparing two expressions may take for ever (a tower of powers 
 """
 
 import re
+import warnings
 
+from r1lit.rewards.lists import same_parts
 from r1lit.rewards.normalise import MAX_LENGTH, Answer, normalise, read_number
 from r1lit.rewards.workers import Job, run_jobs
 
 TIMEOUT_S = 5.0
 """Default wall-clock limit of one comparison, in seconds."""
 _ROUNDED_DIGITS = 6
+_RELATION = re.compile(r"[<>\u2260]|\\(?:le|ge|ne|lt|gt|leqslant|geqslant|neq)(?![A-Za-z])")
+_INTERVAL = re.compile(r"[(\[].*[)\]]|\\(?:in|cup|mathbb|infty)(?![A-Za-z])", re.DOTALL)
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
@@ -19,34 +23,39 @@ class AnswerTimeout(Exception):
     """A comparison ran out of time or memory twice, so that nothing is known about the answer."""
 
 
-def check_answer(answer: str, gold: str, timeout_s: float = TIMEOUT_S) -> bool:
+def check_answer(answer: str, gold: str, timeout_s: float = TIMEOUT_S, raise_on_timeout: bool = False) -> bool:
     r"""Whether ``answer`` states the same as the reference ``gold``.
 
     Boxes, dollar signs, units, percent signs, thousands commas and labels such as ``x =`` on one side only do not
     matter; different units or labels on both sides do. A fraction also equals its decimal rounded to six or more
-    significant digits. Answers longer than 2,000 characters are compared as strings. Several answers at once
-    (``5 or 6``) are not equal to one.
+    significant digits. Several answers at once (``5 or 6``) are not equal to one; tuples and intervals agree part by
+    part in order, sets and bare lists in any order. Answers longer than 2,000 characters are compared as strings.
 
     Args:
         answer: The extracted final answer.
         gold: The reference answer.
-        timeout_s: Wall-clock limit in seconds for a comparison that needs computer algebra; it is tried twice.
+        timeout_s: Wall-clock limit in seconds for a comparison that needs computer algebra. It is tried twice, the
+            first time with a fifth of that.
+        raise_on_timeout: Raise where neither try came to an end, rather than warn and return False.
 
     Returns:
-        Whether they agree. What cannot be read as mathematics agrees only with the same text.
+        Whether they are found to agree. What cannot be read as mathematics agrees only with the same text. False with
+        a ``RuntimeWarning`` where the comparison ran out of time or memory twice; ``AccuracyReward`` keeps this apart
+        from a wrong answer and leaves such a completion unscored.
 
     Raises:
-        AnswerTimeout: If the comparison ran out of time or memory twice.
+        AnswerTimeout: If the comparison ran out of time or memory twice and ``raise_on_timeout`` is set.
         InputError: If computer algebra is needed and math-verify is not installed.
     """
     verdict = compare(answer, gold)
     if isinstance(verdict, Job):
         done = run_jobs([verdict], timeout_s)[0]
         if done is None:
-            raise AnswerTimeout(
-                f"comparing {answer[:80]!r} with {gold[:80]!r} ran out of {timeout_s} s or memory twice"
-            )
-        return done
+            problem = f"comparing {answer[:80]!r} with {gold[:80]!r} ran out of time ({timeout_s} s) or memory twice"
+            if raise_on_timeout:
+                raise AnswerTimeout(problem)
+            warnings.warn(f"{problem}; taken for different", RuntimeWarning, stacklevel=2)
+        return bool(done)
     return verdict
 
 
@@ -67,6 +76,8 @@ def compare(answer: str, gold: str) -> bool | Job:
         return True
     if (ours.words or theirs.words) and ours.text.casefold() == theirs.text.casefold():
         return True
+    if (decided := same_parts(ours, theirs)) is not None:
+        return decided and not _disagree(ours.label, theirs.label)
     if theirs.words or _hopeless(ours, theirs):
         return False
     return Job("math", {"answer": ours.latex, "gold": theirs.latex})
@@ -104,8 +115,18 @@ def _hopeless(ours: Answer, theirs: Answer) -> bool:
     sides = [number[0] for side in ours.text.split("=") if (number := read_number(side))]
     if len(set(sides)) > 1:  # a false equation
         return True
+    if _one_is_an_inequality(ours, theirs):
+        return True
     # Letters alone cannot be a number; a command (\pi) or a digit may.
     return theirs.value is not None and not re.search(r"[\d\\]", ours.text)
+
+
+def _one_is_an_inequality(ours: Answer, theirs: Answer) -> bool:
+    """Whether one side says ``at least 5`` and the other names neither a relation nor an interval."""
+    return any(
+        _RELATION.search(one.text) and not (_RELATION.search(other.text) or _INTERVAL.search(other.text))
+        for one, other in ((ours, theirs), (theirs, ours))
+    )
 
 
 def _balanced(latex: str) -> bool:

@@ -26,6 +26,15 @@ UNSCORED: Final[Literal[Unscored.UNSCORED]] = Unscored.UNSCORED
 Score: TypeAlias = float | Literal[Unscored.UNSCORED] | None
 """A number, None for "not applicable", or ``UNSCORED``."""
 
+
+class CompletionError(Exception):
+    """Raised by a reward that knows which completion it failed on; the message says what happened, not where."""
+
+    def __init__(self, completion: Completion, problem: str) -> None:
+        super().__init__(problem)
+        self.completion = completion
+
+
 _live: "weakref.WeakValueDictionary[int, Reward]" = weakref.WeakValueDictionary()
 
 
@@ -44,6 +53,16 @@ class Reward(Callback, ABC):
     ``configure_callbacks``; a notebook calls ``score`` on its own. Live state, such as worker processes, must start
     on first use and end in ``close``, so that a reward can be pickled and deep-copied before.
 
+    In training, completions are scored while others are still being generated: ``score`` is called in a thread, many
+    times in a rollout, with whatever has finished. Two attributes, of the class or of an object, change that.
+
+    Attributes:
+        concurrency: Calls of ``score`` at once. 1, the default, suits rewards that are quick or not thread-safe: one
+            thread, which takes all that waits in one call. More suit rewards that wait for something, such as a
+            server: as many threads, which take one completion (or group) each. 0 scores in the main thread when
+            generation is over, for rewards that need that thread (signals) or compute on the policy's device.
+        groupwise: The reward compares the completions of a prompt: each call gets whole groups, by sample.
+
     Args:
         name: Unique among the rewards of a run; names the log column and the state in a checkpoint.
         weight: Factor of the score in the total. The paper gives accuracy and format the same weight (eq. 4).
@@ -54,6 +73,9 @@ class Reward(Callback, ABC):
     Raises:
         InputError: If an argument is out of range.
     """
+
+    concurrency: int = 1
+    groupwise: bool = False
 
     def __init__(
         self,
@@ -99,6 +121,9 @@ class Reward(Callback, ABC):
     def score(self, completions: Sequence[Completion]) -> Sequence[Score]:
         """Scores completions, which may be of several prompts.
 
+        How completions are cut into calls depends on when they finish, so a score must depend on its own completion
+        alone (for a ``groupwise`` reward, on its own group).
+
         Args:
             completions: What to score, all of prompts that the reward applies to.
 
@@ -111,7 +136,10 @@ class Reward(Callback, ABC):
         """
 
     def close(self) -> None:
-        """Ends what the reward started; may be called any number of times, and ``score`` may follow."""
+        """Ends what the reward started; may be called any number of times, and ``score`` may follow.
+
+        A run that is broken off calls it while ``score`` is at work in another thread, to bring that to an end.
+        """
         return
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

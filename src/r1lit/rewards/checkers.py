@@ -20,10 +20,9 @@ Checker: TypeAlias = Callable[[Completion], bool | Job | None]
 
 _OPTION = re.compile(r"(?:(?:the )?(?:answer|option|choice)(?: is)?\s*:?\s*)?[(\[]?([A-Za-z])[)\].:]?", re.IGNORECASE)
 _TEXT_COMMAND = re.compile(r"\\(?:text(?:bf|rm|it)?|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
-_FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n?\s*```", re.DOTALL)
 _SUM = re.compile(r"\s*[0-9]+(?:\s*[+-]\s*[0-9]+)*\s*")
 _TERM = re.compile(r"([+-]?)\s*([0-9]+)")
-_TOOL_CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
+_TOOL_CALL, _END_TOOL_CALL = "<tool_call>", "</tool_call>"
 
 
 def reference(prompt: Prompt) -> str | None:
@@ -137,14 +136,26 @@ def check_tool(completion: Completion) -> bool | None:
     gold = reference(prompt)
     if gold is None:
         return None
-    due = [_gold_json(prompt, call) for call in _TOOL_CALL.findall(gold) or [gold]]
+    due = [_gold_json(prompt, call) for call in _tool_calls(gold) or [gold]]
     if not all(isinstance(call, dict) and {"name", "arguments"} <= call.keys() for call in due):
         raise InputError(f"prompt {prompt.id!r}: answer is no tool call; give an object with 'name' and 'arguments'")
     try:
-        made = [_load(call) for call in _TOOL_CALL.findall(_final(completion))]
+        made = [_load(call) for call in _tool_calls(_final(completion))]
     except ValueError:
         return False
     return same_json([_call(call) for call in made], [_call(call) for call in due])
+
+
+def _tool_calls(text: str) -> list[str]:
+    """What stands in closed tags, in linear time even where nothing is closed."""
+    found, end = [], 0
+    while (start := text.find(_TOOL_CALL, end)) >= 0:
+        start += len(_TOOL_CALL)
+        end = text.find(_END_TOOL_CALL, start)
+        if end < 0:
+            break
+        found.append(text[start:end])
+    return found
 
 
 def _call(call: Any) -> Any:
@@ -153,8 +164,12 @@ def _call(call: Any) -> Any:
 
 def _final(completion: Completion) -> str:
     text = completion.answer if completion.answer is not None else summary(completion.text)
-    match = _FENCE.fullmatch(text.strip())
-    return match.group(1) if match else text
+    fenced = text.strip()
+    if fenced.startswith("```") and fenced.endswith("```") and "\n" in fenced:
+        opening, _, rest = fenced.partition("\n")
+        if opening.removeprefix("```").strip() in ("", "json"):
+            return rest.removesuffix("```")
+    return text
 
 
 def _no_constant(name: str) -> Any:

@@ -56,6 +56,8 @@ class FormatReward(Reward):
         InputError: If the style is unknown.
     """
 
+    concurrency = 0  # so cheap that a thread beside generation would cost more than it saves
+
     def __init__(
         self,
         style: Style = "think_answer",

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from numbers import Real
 
 from r1lit.errors import InputError, TrainingError
-from r1lit.rewards.base import UNSCORED, Reward, Score, check_names
+from r1lit.rewards.base import UNSCORED, CompletionError, Reward, Score, check_names
 from r1lit.types import Completion
 
 _SHOWN = 80
+_MAIN_THREAD_HINT = " (rewards are scored in a thread beside generation; concurrency 0 scores in the main thread)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +41,35 @@ def score_completions(rewards: Sequence[Reward], completions: Sequence[Completio
         TrainingError: If a reward raises or returns something else than one finite number, None or ``UNSCORED`` for
             each completion. The message names the reward and the completion.
     """
-    check_names(rewards)
-    count = len(completions)
     table: dict[str, list[Score]] = {}
     for reward in rewards:
-        column: list[Score] = [None] * count
+        column: list[Score] = [None] * len(completions)
         rows = [i for i, completion in enumerate(completions) if reward.applies_to(completion.prompt, step)]
         if rows:
-            for i, score in zip(rows, _run(reward, [completions[i] for i in rows]), strict=True):
+            for i, score in zip(rows, run_reward(reward, [completions[i] for i in rows]), strict=True):
                 column[i] = score
         table[reward.name] = column
+    return add_up(rewards, completions, table, step)
+
+
+def add_up(
+    rewards: Sequence[Reward], completions: Sequence[Completion], columns: dict[str, list[Score]], step: int
+) -> Scores:
+    """Makes the totals from each reward's column of scores, parallel to ``completions``.
+
+    Raises:
+        InputError: If two rewards share a name, or no reward applies to a completion.
+    """
+    check_names(rewards)
     weights = {reward.name: reward.weight for reward in rewards}
     totals = tuple(
-        _total(completions[i], {name: column[i] for name, column in table.items()}, weights, step) for i in range(count)
+        _total(completion, {name: column[i] for name, column in columns.items()}, weights, step)
+        for i, completion in enumerate(completions)
     )
     return Scores(
-        rewards={name: tuple(None if s is UNSCORED else s for s in column) for name, column in table.items()},
+        rewards={name: tuple(None if s is UNSCORED else s for s in column) for name, column in columns.items()},
         totals=totals,
-        unscored={name: sum(s is UNSCORED for s in column) for name, column in table.items()},
+        unscored={name: sum(s is UNSCORED for s in column) for name, column in columns.items()},
     )
 
 
@@ -78,13 +90,22 @@ def _total(completion: Completion, scores: dict[str, Score], weights: dict[str, 
     return None if unscored else total
 
 
-def _run(reward: Reward, completions: list[Completion]) -> list[Score]:
+def run_reward(reward: Reward, completions: list[Completion]) -> list[Score]:
+    """Scores completions by one reward and checks what it returns.
+
+    Raises:
+        InputError: As the reward.
+        TrainingError: As ``score_completions``.
+    """
     try:
         scores = list(reward.score(completions))
     except InputError:
         raise
+    except CompletionError as error:
+        raise _failure(reward, error.completion, str(error)) from error
     except Exception as error:
-        raise _failure(reward, _culprit(reward, completions), f"raised {_one_line(error)}") from error
+        hint = _MAIN_THREAD_HINT if "main thread" in str(error) else ""
+        raise _failure(reward, _culprit(reward, completions), f"raised {_one_line(error)}{hint}") from error
     if len(scores) != len(completions):
         problem = f"returned {len(scores)} scores for {len(completions)} completions, the first of them"
         raise _failure(reward, completions[0], problem)
@@ -104,7 +125,7 @@ def _checked(reward: Reward, completion: Completion, score: object) -> Score:
 
 def _culprit(reward: Reward, completions: list[Completion]) -> Completion:
     """The completion that makes the reward fail on its own; the first one, if none does."""
-    for completion in completions:
+    for completion in completions if len(completions) > 1 else ():
         try:
             reward.score([completion])
         except Exception:

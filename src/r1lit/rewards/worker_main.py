@@ -1,7 +1,9 @@
-"""A worker process that compares answers; its parent kills it when it takes too long.
+"""A worker process that compares answers or runs a user's function; its parent kills it when it takes too long.
 
-Run as a file, by path, so that it imports neither r1lit nor Lightning and starts within a second or two. Requests come
-pickled on standard input, from the parent only; replies leave as JSON lines.
+Run as a file, by path, so that it imports neither r1lit nor Lightning and starts within a second or two. The process
+that its parent starts imports what it needs once and then forks a child that does the work: when the parent kills the
+child, the next one stands ready within milliseconds. Requests come pickled on standard input, from the parent only;
+replies leave as JSON lines. The end of the input ends both processes.
 """
 
 import json
@@ -10,45 +12,65 @@ import math
 import os
 import pickle
 import resource
+import select
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from numbers import Real
 from pathlib import Path
 from typing import Any, TextIO
 
 _SPARE_BYTES = 2 << 30
 _SPARE_SECONDS = 2
+_LOOK_S = 1.0
+_ROUNDING = 1e-5
 _FULL_MARKS = 1 - 1e-6
+
+Reply = dict[str, Any]
 
 
 class BadRequestError(Exception):
     """A request that no answer could satisfy: the prompt is at fault."""
 
 
-def math_checker() -> Callable[[dict[str, Any]], bool]:
+def math_checker() -> Callable[[dict[str, Any]], Reply]:
     """Imports math-verify and returns its comparison, without its own time limits, which rest on SIGALRM."""
     from math_verify import LatexExtractionConfig, parse, verify
 
-    config = [LatexExtractionConfig(boxed_match_priority=0)]
+    usual = LatexExtractionConfig(boxed_match_priority=0)
+    # It would read 12 + 10t as 12 + 10 tonnes and drop the unit; units are taken off before.
+    config = [replace(usual, normalization_config=replace(usual.normalization_config, units=False))]
 
     def read(latex: str) -> list[Any]:
         text = rf"\boxed{{{latex}}}"
         return parse(text, config, fallback_mode="no_fallback", parsing_timeout=None, raise_on_error=True)
 
-    def check(request: dict[str, Any]) -> bool:
-        return verify(read(request["gold"]), read(request["answer"]), timeout_seconds=None, raise_on_error=True)
+    def check(request: dict[str, Any]) -> Reply:
+        gold, given = read(request["gold"]), read(request["answer"])
+        # x > 5 is (5, \infty), whichever of the two the reference is.
+        found = verify(gold, given, allow_set_relation_comp=True, timeout_seconds=None, raise_on_error=True)
+        return {"equal": bool(found) and not _far_apart(gold, given)}
 
     check({"answer": "x + 1", "gold": "1 + x"})  # what is loaded on first use must not count as a job's time
-    return check
+    return _wrong_if_unreadable(check)
 
 
-def gym_checker() -> Callable[[dict[str, Any]], bool]:
+def _far_apart(gold: list[Any], given: list[Any]) -> bool:
+    """Whether both are numbers and differ by more than rounding: math-verify takes all below 10^-6 for equal."""
+    a, b = gold[0], given[0]
+    if not (getattr(a, "is_number", False) and getattr(b, "is_number", False)):
+        return False
+    return bool(abs((a - b).evalf()) > _ROUNDING * max(abs(a.evalf()), abs(b.evalf())))
+
+
+def gym_checker() -> Callable[[dict[str, Any]], Reply]:
     """Imports reasoning-gym and returns "its scorer gives full marks"."""
     from reasoning_gym.factory import get_score_answer_fn
 
     scorers: dict[str, Callable[..., float]] = {}
 
-    def check(request: dict[str, Any]) -> bool:
+    def check(request: dict[str, Any]) -> Reply:
         name, entry, given = request["dataset"], request["entry"], request["answer"]
         if name not in scorers:
             try:
@@ -58,16 +80,16 @@ def gym_checker() -> Callable[[dict[str, Any]], bool]:
         # Some scorers hand the answer to sympy's parser, which evaluates Python: names with two underscores are the
         # way out of it and have no place in an answer.
         if "__" in given:
-            return False
+            return {"equal": False}
         try:
-            return scorers[name](answer=given, entry=entry) >= _FULL_MARKS
+            return {"equal": bool(scorers[name](answer=given, entry=entry) >= _FULL_MARKS)}
         except MemoryError:
             raise
         except Exception:
             _try_own_answer(scorers[name], request)  # a bad entry is the user's to mend, a bad answer is just wrong
-            return False
+            return {"equal": False}
 
-    return check
+    return _wrong_if_unreadable(check)
 
 
 def _try_own_answer(scorer: Callable[..., float], request: dict[str, Any]) -> None:
@@ -80,7 +102,52 @@ def _try_own_answer(scorer: Callable[..., float], request: dict[str, Any]) -> No
         ) from error
 
 
-CHECKERS = {"math": math_checker, "gym": gym_checker}
+def _wrong_if_unreadable(check: Callable[[dict[str, Any]], Reply]) -> Callable[[dict[str, Any]], Reply]:
+    """What a library of comparisons cannot read is not equal; lack of memory and bad prompts are told apart."""
+
+    def checked(request: dict[str, Any]) -> Reply:
+        try:
+            return check(request)
+        except (MemoryError, BadRequestError):
+            raise
+        except Exception:
+            return {"equal": False}
+
+    return checked
+
+
+def function_runner(path: list[str], function: bytes) -> Callable[[Any], Reply]:
+    """Imports a user's function, by the parent's import path, and returns "its scores of these completions"."""
+    sys.path[:] = path
+    score = pickle.loads(function)
+
+    def run(completions: Any) -> Reply:
+        try:
+            return {"scores": [_plain(score) for score in score(completions)]}
+        except MemoryError:
+            raise
+        except Exception as error:
+            return {"raised": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+
+    return run
+
+
+def _plain(score: Any) -> Any:
+    """A score as JSON: a number, None, ``"unscored"``, or the type of what is none of them."""
+    if score is None:
+        return None
+    if isinstance(score, Real):
+        return float(score)
+    if getattr(score, "value", None) == "unscored":
+        return "unscored"
+    return {"type": type(score).__name__}
+
+
+CHECKERS: dict[str, Callable[..., Callable[[Any], Reply]]] = {
+    "math": math_checker,
+    "gym": gym_checker,
+    "function": function_runner,
+}
 
 
 def limit_memory() -> None:
@@ -98,39 +165,62 @@ def limit_cpu(seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
-def answer(check: Callable[[dict[str, Any]], bool], request: dict[str, Any]) -> dict[str, Any]:
-    """Runs one comparison. What the library cannot read is not equal; lack of memory and bad prompts are told apart."""
+def answer(check: Callable[[Any], Reply], request: Any) -> Reply:
+    """Does one job."""
     try:
-        return {"equal": bool(check(request))}
+        return check(request)
     except MemoryError:
         return {"limit": "memory"}
     except BadRequestError as error:
         return {"bad": " ".join(str(error).split())}
-    except Exception:
-        return {"equal": False}
 
 
-def serve(kind: str, replies: TextIO) -> None:
+def serve(check: Callable[[Any], Reply], replies: TextIO, bounded: bool) -> None:
     """Answers requests until the input ends."""
-
-    def reply(message: dict[str, Any]) -> None:
-        replies.write(json.dumps(message) + "\n")
-        replies.flush()
-
-    try:
-        check = CHECKERS[kind]()
-    except ImportError as error:
-        reply({"missing": f"{error}"})
-        return
-    limit_memory()
-    reply({"ready": True})
+    if bounded:
+        limit_memory()
+    _reply(replies, {"ready": os.getpid()})
     while True:
         try:
             request, timeout_s = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
-        limit_cpu(timeout_s)
-        reply(answer(check, request))
+        if bounded:
+            limit_cpu(timeout_s)
+        _reply(replies, answer(check, request))
+
+
+def supervise(kind: str, replies: TextIO) -> None:
+    """Imports what the kind of work needs, then keeps a child at work until the input ends."""
+    try:
+        check = CHECKERS[kind](**pickle.load(sys.stdin.buffer))
+    except (ImportError, AttributeError) as error:
+        _reply(replies, {"missing": f"{error}"})
+        return
+    parent = os.getppid()
+    while True:
+        ended, alive = os.pipe()
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                serve(check, replies, bounded=kind != "function")
+                status = 0
+            finally:
+                os._exit(status)
+        os.close(alive)
+        # Readable once the child has ended; meanwhile a look for a parent that was killed.
+        while not select.select([ended], [], [], _LOOK_S)[0]:
+            if os.getppid() != parent:
+                os.kill(child, signal.SIGKILL)
+        os.close(ended)
+        if os.waitpid(child, 0)[1] == 0 or os.getppid() != parent:
+            return
+
+
+def _reply(replies: TextIO, message: Reply) -> None:
+    replies.write("\n" + json.dumps(message) + "\n")  # a killed predecessor may have left half a line
+    replies.flush()
 
 
 if __name__ == "__main__":
@@ -138,4 +228,4 @@ if __name__ == "__main__":
     logging.disable(logging.CRITICAL)
     with os.fdopen(os.dup(1), "w") as channel:
         os.dup2(2, 1)  # what libraries print must not mix with the replies
-        serve(sys.argv[1], channel)
+        supervise(sys.argv[1], channel)

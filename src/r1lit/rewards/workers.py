@@ -1,4 +1,4 @@
-"""Worker processes that can be killed: the only time limit that stops sympy for certain.
+"""Worker processes that can be killed: the only time limit that stops sympy, or a loop in C, for certain.
 
 Plain subprocesses with pipes, started on first use. A ``multiprocessing`` pool with the spawn or forkserver method
 would import the user's main script again in every worker (torch and Lightning included, at every restart), and fork is
@@ -6,11 +6,13 @@ not safe beside torch's threads.
 """
 
 import atexit
+import contextlib
 import json
 import os
 import pickle
 import queue
 import selectors
+import signal
 import subprocess
 import sys
 import time
@@ -18,16 +20,19 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from r1lit.errors import InputError
 
-WorkerKind = Literal["math", "gym"]
+WorkerKind = Literal["math", "gym", "function"]
+Reply = dict[str, Any]
 
 _SCRIPT = Path(__file__).with_name("worker_main.py")
 _PACKAGES = {"math": "math-verify[antlr4_13_2]", "gym": "reasoning-gym"}
 _START_S = 120.0
-_TRIES = 2
+_END_S = 5.0
+_FIRST_TRY = 0.2
+"""Share of a comparison's limit that its first try gets: the usual one takes hundredths of a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,128 +44,193 @@ class Job:
 
 
 class Worker:
-    """One process, started on first use and again after it was killed. Serves one thread at a time."""
+    """One process and its child, started on first use. Serves one thread at a time.
 
-    def __init__(self, kind: WorkerKind) -> None:
-        self.kind = kind
+    Args:
+        kind: What it does.
+        setup: Arguments of what does it; see ``worker_main``.
+    """
+
+    def __init__(self, kind: WorkerKind, setup: Mapping[str, Any] | None = None) -> None:
+        self.kind, self.setup = kind, dict(setup or {})
         self._process: subprocess.Popen[bytes] | None = None
+        self._child = 0
+        self._unread = b""
 
-    def ask(self, request: Mapping[str, Any], timeout_s: float) -> bool | None:
-        """Returns the verdict, or None where the worker ran out of time or memory or died; it is then gone.
+    def ask(self, request: Any, timeout_s: float) -> Reply | None:
+        """Returns the reply, or None where the child ran out of time or memory or died; another then takes its place.
 
         Raises:
-            InputError: If the library that it needs is not installed, or the prompt behind the request is at fault.
+            InputError: If what it needs cannot be imported.
         """
-        message = pickle.dumps((dict(request), timeout_s))
+        message = pickle.dumps((request, timeout_s))
         try:
             process = self._process or self._start()
-            assert process.stdin is not None
-            process.stdin.write(message)
-            process.stdin.flush()
-            reply = _read(process, time.monotonic() + timeout_s)
-        except (BrokenPipeError, EOFError, TimeoutError):
+            self._write(process, message)
+            reply = self._read(process, time.monotonic() + timeout_s)
+        except TimeoutError:
+            self._replace_child()
+            return None
+        except (BrokenPipeError, EOFError):  # killed, or closed by another thread
             self.close()
             return None
         except BaseException:  # an interrupt: the reply to this request must not be taken for the next one's
             self.close()
             raise
-        if "limit" in reply:
-            self.close()
+        if "ready" in reply:  # the child died of the request
+            self._child = reply["ready"]
             return None
-        if "bad" in reply:
-            raise InputError(reply["bad"])
-        return bool(reply["equal"])
+        if "limit" in reply:
+            self._replace_child()
+            return None
+        return reply
 
     def _start(self) -> subprocess.Popen[bytes]:
         # -P keeps this folder, with names such as format.py, out of the worker's import path.
-        self._process = subprocess.Popen(
+        self._process = process = subprocess.Popen(
             [sys.executable, "-P", "-W", "ignore", str(_SCRIPT), self.kind],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )
+        self._child, self._unread = 0, b""
         try:
-            reply = _read(self._process, time.monotonic() + _START_S)
-        except (EOFError, TimeoutError) as error:
+            self._write(process, pickle.dumps(self.setup))
+            reply = self._read(process, time.monotonic() + _START_S)
+        except (BrokenPipeError, EOFError, TimeoutError) as error:
+            if self._process is None:  # closed by another thread
+                raise EOFError from error
             raise RuntimeError(f"the {self.kind} worker did not start; its error stands above") from error
         if "missing" in reply:
-            package = _PACKAGES[self.kind]
-            raise InputError(f"checking answers needs {package} ({reply['missing']}); pip install '{package}'")
-        return self._process
+            package = _PACKAGES.get(self.kind)
+            wanted = f"checking answers needs {package}" if package else "a worker process cannot import the function"
+            raise InputError(f"{wanted} ({reply['missing']})" + (f"; pip install '{package}'" if package else ""))
+        self._child = reply["ready"]
+        return process
+
+    def _replace_child(self) -> None:
+        process = self._process
+        if process is None:
+            return
+        _kill(self._child)
+        try:
+            while "ready" not in (reply := self._read(process, time.monotonic() + _START_S)):
+                continue  # a reply that came too late
+            self._child = reply["ready"]
+        except (EOFError, TimeoutError):
+            self.close()
+
+    @staticmethod
+    def _write(process: subprocess.Popen[bytes], message: bytes) -> None:
+        assert process.stdin is not None
+        try:
+            process.stdin.write(message)
+            process.stdin.flush()
+        except ValueError as error:  # what a closed file says
+            raise EOFError from error
+
+    def _read(self, process: subprocess.Popen[bytes], deadline: float) -> Reply:
+        """Reads one JSON line; TimeoutError at the deadline, EOFError at the end of the process."""
+        assert process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            if process.stdout.closed:
+                raise EOFError
+            selector.register(process.stdout, selectors.EVENT_READ)
+            while True:
+                line, found, rest = self._unread.partition(b"\n")
+                if found:
+                    self._unread = rest
+                    with contextlib.suppress(ValueError):  # an empty line, or half of one
+                        reply: Reply = json.loads(line)
+                        return reply
+                    continue
+                if not selector.select(max(0.0, deadline - time.monotonic())):
+                    raise TimeoutError
+                chunk = os.read(process.stdout.fileno(), 1 << 16)
+                if not chunk:
+                    raise EOFError
+                self._unread += chunk
 
     def close(self) -> None:
-        """Kills the process, if there is one, and waits for its end."""
+        """Ends the process and its child, if there are any, and waits for their end."""
         process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    _close_pipe(pipe)
+        if process is None:
+            return
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # a request that nobody read
+            process.stdin.close()
+        if self._child:
+            # The process then buries its child, sees that the input has ended, and ends.
+            _kill(self._child)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_END_S)
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
-def _close_pipe(pipe: IO[bytes]) -> None:
-    try:
-        pipe.close()
-    except BrokenPipeError:  # a request that the dead worker never read
-        return
-
-
-def _read(process: subprocess.Popen[bytes], deadline: float) -> dict[str, Any]:
-    """Reads one JSON line; TimeoutError at the deadline, EOFError at the end of the process."""
-    assert process.stdout is not None
-    line = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        while not line.endswith(b"\n"):
-            if not selector.select(max(0.0, deadline - time.monotonic())):
-                raise TimeoutError
-            chunk = os.read(process.stdout.fileno(), 1 << 16)
-            if not chunk:
-                raise EOFError
-            line += chunk
-    reply: dict[str, Any] = json.loads(line)
-    return reply
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 class WorkerPool:
-    """A few workers of one kind; only as many are started as are busy at once."""
+    """A few workers of one kind; only as many are started as are busy at once.
 
-    def __init__(self, kind: WorkerKind, size: int | None = None) -> None:
+    Args:
+        kind: What they do.
+        size: Workers at most; as many as there are processors, up to four, if None.
+        setup: See ``Worker``.
+    """
+
+    def __init__(self, kind: WorkerKind, size: int | None = None, setup: Mapping[str, Any] | None = None) -> None:
         self.size = size or min(4, os.cpu_count() or 1)
-        self._workers = [Worker(kind) for _ in range(self.size)]
+        self._workers = [Worker(kind, setup) for _ in range(self.size)]
         self._idle: queue.LifoQueue[Worker] = queue.LifoQueue()
         for worker in self._workers:
             self._idle.put(worker)
+        self._closed = 0
 
-    def run(self, requests: Sequence[Mapping[str, Any]], timeout_s: float) -> list[bool | None]:
-        """Runs comparisons, several at a time; one that fails for time or memory is tried once more.
+    def run(self, requests: Sequence[Any], limits: Sequence[float]) -> list[Reply | None]:
+        """Does jobs, several at a time; those that fail for time or memory are tried again after the others.
 
         Args:
             requests: What the workers are handed.
-            timeout_s: Wall-clock limit of each try, in seconds.
+            limits: Wall-clock limit of each try, in seconds: as many tries as limits.
 
         Returns:
-            A verdict for each request, None where both tries failed.
+            The reply to each request, None where all tries failed or ``close`` was called meanwhile.
         """
-        if not requests:
-            return []
-        with ThreadPoolExecutor(min(self.size, len(requests))) as threads:
-            return list(threads.map(lambda request: self._one(request, timeout_s), requests))
+        replies: list[Reply | None] = [None] * len(requests)
+        closed = self._closed
+        for limit in limits:
+            left = [i for i, reply in enumerate(replies) if reply is None]
+            if not left or self._closed != closed:
+                break
+            with ThreadPoolExecutor(min(self.size, len(left))) as threads:
+                try:
+                    found = threads.map(lambda i, s=limit: self._one(requests[i], s, closed), left)
+                    for i, reply in zip(left, found, strict=True):
+                        replies[i] = reply
+                except BaseException:
+                    self.close()  # else the jobs that are under way would have to be waited for
+                    raise
+        return replies
 
-    def _one(self, request: Mapping[str, Any], timeout_s: float) -> bool | None:
+    def _one(self, request: Any, timeout_s: float, closed: int) -> Reply | None:
         worker = self._idle.get()
         try:
-            for _ in range(_TRIES):
-                verdict = worker.ask(request, timeout_s)
-                if verdict is not None:
-                    return verdict
-            return None
+            reply = worker.ask(request, timeout_s) if self._closed == closed else None
+            if self._closed != closed:  # between the look and the question
+                worker.close()
+            return reply
         finally:
             self._idle.put(worker)
 
     def close(self) -> None:
-        """Kills all workers; the next ``run`` starts new ones."""
+        """Kills all workers and breaks off what runs; the next ``run`` starts new ones."""
+        self._closed += 1
         for worker in self._workers:
             worker.close()
 
@@ -171,8 +241,14 @@ _pools: dict[WorkerKind, WorkerPool] = {}
 def run_jobs(jobs: Sequence[Job], timeout_s: float) -> list[bool | None]:
     """Runs comparisons in the process-wide pools, each distinct one once.
 
+    The first try gets a fifth of the time, so that a hanging comparison holds up the others for little; what it was
+    too short for is tried once more, with the whole time.
+
     Returns:
         A verdict for each job, None where it ran out of time or memory twice.
+
+    Raises:
+        InputError: If a library is not installed, or the prompt behind a job is at fault.
     """
     verdicts: list[bool | None] = [None] * len(jobs)
     for kind in dict.fromkeys(job.kind for job in jobs):
@@ -181,10 +257,12 @@ def run_jobs(jobs: Sequence[Job], timeout_s: float) -> list[bool | None]:
             if job.kind == kind:
                 places.setdefault(pickle.dumps(dict(job.request)), []).append(i)
         pool = _pools.setdefault(kind, WorkerPool(kind))
-        distinct = [jobs[rows[0]].request for rows in places.values()]
-        for rows, verdict in zip(places.values(), pool.run(distinct, timeout_s), strict=True):
+        distinct = [dict(jobs[rows[0]].request) for rows in places.values()]
+        for rows, reply in zip(places.values(), pool.run(distinct, (_FIRST_TRY * timeout_s, timeout_s)), strict=True):
+            if reply is not None and "bad" in reply:
+                raise InputError(reply["bad"])
             for i in rows:
-                verdicts[i] = verdict
+                verdicts[i] = None if reply is None else bool(reply["equal"])
     return verdicts
 
 
