@@ -53,6 +53,22 @@ def test_gradcheck_through_hidden_and_head() -> None:
     assert torch.autograd.gradcheck(value, (hidden, weight))
 
 
+def test_tokens_that_cannot_come_take_no_gradient() -> None:
+    hidden, targets, head = make()
+    barred = torch.zeros(13, dtype=torch.float64).index_fill(0, (targets[:1] + 1) % 13, -math.inf)
+    leaves = (hidden, head.weight)
+
+    def gradients(logprobs: Tensor, entropy: Tensor) -> tuple[Tensor, ...]:
+        allowed = ~barred[targets].isinf()
+        return torch.autograd.grad((logprobs + 0.3 * entropy)[allowed].sum(), leaves)
+
+    logits = head(hidden) + barred
+    wanted = gradients(logprobs_from_logits(logits, targets), entropy_from_logits(logits))
+    got = gradients(*chunked_logprobs(hidden, targets, lambda x: head(x) + barred, 1.0, 4, True))
+    torch.testing.assert_close(got, wanted)
+    assert all(gradient.isfinite().all() for gradient in got)
+
+
 def test_without_entropy_and_without_gradient() -> None:
     hidden, targets, head = make()
     expected, entropy = chunked_logprobs(hidden, targets, head, with_entropy=True)
@@ -86,7 +102,7 @@ def test_precision() -> None:
 
 
 def test_logits_of_all_positions_never_exist_at_once() -> None:
-    """No call of the head sees more than a chunk, and nothing of the logits' size is kept for the backward pass."""
+    """No call of the head sees more than a chunk, and the logits of one chunk alone are kept for the backward pass."""
     n, h, v, chunk = 64, 4, 100, 8
     hidden, targets, head = make(n, h, v)
     sizes, saved = [], []
@@ -102,9 +118,10 @@ def test_logits_of_all_positions_never_exist_at_once() -> None:
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
         logprobs, _ = chunked_logprobs(hidden, targets, watched, chunk_size=chunk, with_entropy=True)
     assert sizes == [chunk] * (n // chunk)
-    assert max(saved, default=0) <= n * h
+    assert saved.count(chunk * v) == 1
+    assert max(saved) == chunk * v
     logprobs.sum().backward()
-    assert sizes == [chunk] * (2 * n // chunk)
+    assert sizes == [chunk] * (2 * n // chunk - 1)
 
 
 def test_entropy_by_hand() -> None:

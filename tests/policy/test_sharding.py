@@ -11,7 +11,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM
 
-from r1lit.policy import Policy
+from r1lit.policy import LoraSettings, PackedBatch, Piece, Policy
 
 pytestmark = pytest.mark.distributed
 TARGETS = slice(3, None)
@@ -24,8 +24,14 @@ def rows():
     return ids, target
 
 
-def loss(policy, ids, target):
-    return -policy.token_logprobs(ids, torch.ones_like(ids), target).logprobs.sum() / 24
+def loss(policy, ids, target, packed=False):
+    if packed:  # the first token of a row stands for its prompt
+        pieces = [[Piece(row[:1], False), Piece(row[1:], keep, 2 * number)] for number, (row, keep) in enumerate(
+            zip(ids.tolist(), target[:, 1:].tolist(), strict=True))]  # fmt: skip
+        out = policy.packed_logprobs(PackedBatch.of([piece for pair in pieces for piece in pair]))
+    else:
+        out = policy.token_logprobs(ids, torch.ones_like(ids), target)
+    return -out.logprobs.sum() / 24
 
 
 def sharded(model_dir, mp_policy=None, **kwargs):
@@ -53,7 +59,8 @@ def check_training(rank, model_dir, tmp):
         for _ in range(2):
             # FSDP averages gradients over ranks, hence 2 x; the second rank's last batch has no target at all
             for keep in (target, target & (torch.arange(4) < 2)[:, None]):
-                (loss(model, ids[part], keep[part]) * (2 if model is policy else 1)).backward()
+                for packed in (False, True):
+                    (loss(model, ids[part], keep[part], packed) * (2 if model is policy else 1)).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
@@ -110,6 +117,70 @@ def check_mixed_precision(rank, model_dir, tmp):
     assert policy.device.type == "cpu"
 
 
+def check_lora(rank, model_dir, tmp):
+    """Adapters on a frozen base: training, reference, generation and export equal those of one process."""
+    ids, target = rows()
+    kwargs = {"lora": LoraSettings(rank=3), "gradient_checkpointing": True}
+    single = Policy.from_pretrained(model_dir, **kwargs)
+    policy = sharded(model_dir, **kwargs).train()
+    assert not any(p.requires_grad for name, p in policy.named_parameters() if ".lora_" not in name)
+    mine = slice(2 * rank, 2 * rank + 2)
+    optimizers = [torch.optim.SGD([p for p in m.parameters() if p.requires_grad], lr=0.5) for m in (single, policy)]
+    for _ in range(2):
+        for optimizer, model, part in zip(optimizers, (single, policy), (slice(None), mine), strict=True):
+            with model.reference() as reference, torch.no_grad():
+                base = loss(reference, ids, target)
+            (loss(model, ids[part], target[part]) * (2 if model is policy else 1)).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+    plain = Policy.from_pretrained(model_dir)
+    with torch.no_grad():
+        trained = loss(single, ids, target)
+        assert (trained - base).abs() > 0.05
+        torch.testing.assert_close(base, loss(plain, ids, target), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(loss(policy, ids, target), trained, atol=1e-5, rtol=1e-5)
+        with policy.generating():
+            assert not any(".lora_" in name for name, _ in policy.lm.named_parameters())
+            torch.testing.assert_close(policy.lm(ids).logits, single.lm(ids).logits, atol=1e-4, rtol=1e-4)
+        assert all(isinstance(p, DTensor) for p in policy.parameters())
+        torch.testing.assert_close(loss(policy, ids, target), trained, atol=1e-5, rtol=1e-5)
+    policy.save_pretrained(f"{tmp}/model", adapter=True)
+    assert "adapter_model.safetensors" in os.listdir(f"{tmp}/model/adapter")
+    with torch.no_grad():
+        saved = loss(Policy.from_pretrained(f"{tmp}/model"), ids, target)
+    torch.testing.assert_close(saved, trained, atol=1e-5, rtol=1e-5)
+
+
+def check_lora_in_two_dtypes(rank, model_dir, tmp):
+    """Frozen bfloat16 weights and float32 adapters share FSDP's groups; the reference follows the policy."""
+    ids, target = rows()
+    policy = Policy(model_dir, lora=LoraSettings(rank=3), dtype="bfloat16")
+    policy.keeps_reference = True
+    policy.build(meta=True)
+    policy.shard(init_device_mesh("cpu", (dist.get_world_size(),)))
+    policy.to_empty(device="cpu")
+    policy.load_weights()
+    assert {p.dtype for p in policy.parameters() if p.requires_grad} == {torch.float32}
+    assert {p.dtype for name, p in policy.named_parameters() if ".lora_" not in name} == {torch.bfloat16}
+    optimizer = torch.optim.SGD([p for p in policy.parameters() if p.requires_grad], lr=0.5)
+    loss(policy, ids, target).backward()
+    optimizer.step()
+    with torch.no_grad():
+        trained = loss(policy, ids, target)
+        policy.sync_reference()
+        with policy.reference() as reference:
+            assert torch.equal(loss(reference, ids, target), trained)
+        with policy.generating():
+            torch.testing.assert_close(loss(policy, ids, target), trained)
+    loss(policy, ids, target).backward()
+    optimizer.step()
+    with torch.no_grad():
+        with policy.reference() as reference:
+            assert torch.equal(loss(reference, ids, target), trained)
+        assert not torch.equal(loss(policy, ids, target), trained)
+
+
 def check_failed_save(rank, model_dir, tmp):
     """A rank that cannot write must not leave the other one waiting."""
     policy = sharded(model_dir)
@@ -146,6 +217,9 @@ def test_two_processes(model_dir, tmp_path):
         (check_gathered, model_dir("llama", True)),
         (check_gathered, model_dir("gpt2", True)),
         (check_mixed_precision, model_dir("llama", False)),
+        (check_lora, model_dir("llama", True)),
+        (check_lora, model_dir("gpt2", True)),
+        (check_lora_in_two_dtypes, model_dir("qwen2", True)),
         (check_failed_save, model_dir("llama", False)),
     ]
     mp.spawn(worker, args=(2, checks, str(tmp_path)), nprocs=2)

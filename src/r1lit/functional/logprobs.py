@@ -1,9 +1,12 @@
 """Log-probabilities and entropies of tokens without ever building logits for all positions at once."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from r1lit.errors import InputError
@@ -19,13 +22,14 @@ def chunked_logprobs(
 ) -> tuple[Tensor, Tensor | None]:
     """Log-probabilities of target tokens from hidden states, a chunk of positions at a time.
 
-    At most [chunk_size, V] logits exist at a time, forward and backward: with gradients on, each chunk's logits are
-    thrown away and computed again in the backward pass. The result does not depend on ``chunk_size`` but for rounding.
+    The logits of one chunk exist at a time, [chunk_size, V], forward and backward: with gradients on, those of the last
+    chunk are kept, as the backward pass begins with them, and those of the others are computed again when their turn
+    comes. The result does not depend on ``chunk_size`` but for rounding.
 
     Args:
         hidden: [N, H] hidden states of the positions that predict the targets.
         targets: [N] int64 token ids.
-        head: maps [n, H] to logits [n, V]; called ceil(N / chunk_size) times, at least once, and as often again in
+        head: maps [n, H] to logits [n, V]; called ceil(N / chunk_size) times, at least once, and once less often in
             the backward pass.
         temperature: divides the logits.
         chunk_size: positions for each chunk.
@@ -43,17 +47,51 @@ def chunked_logprobs(
     _check_temperature(temperature)
 
     def one_chunk(part: Tensor, ids: Tensor) -> tuple[Tensor, Tensor | None]:
-        logits = _scaled(head(part), temperature)  # [n, V]
-        return _pick(logits, ids), _entropy(logits) if with_entropy else None
+        logprobs, entropy = _FromLogits.apply(head(part), ids, temperature, with_entropy)
+        return logprobs, entropy
 
     results = []
-    for part, ids in zip(torch.split(hidden, chunk_size), torch.split(targets, chunk_size), strict=True):
-        if torch.is_grad_enabled():
+    chunks = list(zip(torch.split(hidden, chunk_size), torch.split(targets, chunk_size), strict=True))
+    for number, (part, ids) in enumerate(chunks, 1):
+        if torch.is_grad_enabled() and number < len(chunks):
             results.append(checkpoint(one_chunk, part, ids, use_reentrant=False))
         else:
             results.append(one_chunk(part, ids))
     logprobs = torch.cat([logprob for logprob, _ in results])
     return logprobs, torch.cat([entropy for _, entropy in results]) if with_entropy else None
+
+
+class _FromLogits(Function):
+    """``logprobs_from_logits`` and ``entropy_from_logits`` in one, with a backward that needs one buffer.
+
+    Autograd's own keeps, beside the logits, their scaled copy and the softmax.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, targets: Tensor, temperature: float, with_entropy: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """From logits [n, V] and targets [n] to log-probabilities [n] and entropies [n] or None."""
+        scaled = _scaled(logits, temperature)
+        total = scaled.logsumexp(dim=-1)  # [n]
+        entropy = _entropy(scaled, total) if with_entropy else None
+        ctx.temperature = temperature
+        ctx.save_for_backward(logits, targets, total, entropy)
+        return _pick(scaled, targets, total), entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_logprobs: Tensor, of_entropy: Tensor | None) -> tuple[Tensor | None, ...]:
+        """With x the scaled logits, d log p_t / dx_i = [i = t] - p_i and dH / dx_i = -p_i (log p_i + H)."""
+        logits, targets, total, entropy = ctx.saved_tensors
+        grad = _scaled(logits, ctx.temperature) - total[:, None]  # log p, [n, V]
+        if entropy is None or of_entropy is None:
+            grad.exp_().mul_(-of_logprobs[:, None])
+        else:
+            surprise = grad.masked_fill(grad == -torch.inf, 0.0) + entropy[:, None]
+            grad.exp_().mul_(-of_logprobs[:, None] - of_entropy[:, None] * surprise)
+        grad.scatter_add_(-1, targets[:, None], of_logprobs[:, None])
+        return grad.div_(ctx.temperature).to(logits.dtype), None, None, None
 
 
 def logprobs_from_logits(logits: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
@@ -71,7 +109,8 @@ def logprobs_from_logits(logits: Tensor, targets: Tensor, temperature: float = 1
         InputError: if temperature is not positive.
     """
     _check_temperature(temperature)
-    return _pick(_scaled(logits, temperature), targets)
+    scaled = _scaled(logits, temperature)
+    return _pick(scaled, targets, scaled.logsumexp(dim=-1))
 
 
 def entropy_from_logits(logits: Tensor, temperature: float = 1.0) -> Tensor:
@@ -88,7 +127,8 @@ def entropy_from_logits(logits: Tensor, temperature: float = 1.0) -> Tensor:
         InputError: if temperature is not positive.
     """
     _check_temperature(temperature)
-    return _entropy(_scaled(logits, temperature))
+    scaled = _scaled(logits, temperature)
+    return _entropy(scaled, scaled.logsumexp(dim=-1))
 
 
 def _scaled(logits: Tensor, temperature: float) -> Tensor:
@@ -97,14 +137,14 @@ def _scaled(logits: Tensor, temperature: float) -> Tensor:
     return logits if temperature == 1.0 else logits / temperature
 
 
-def _pick(logits: Tensor, targets: Tensor) -> Tensor:
-    return logits.gather(-1, targets[..., None])[..., 0] - logits.logsumexp(dim=-1)
+def _pick(logits: Tensor, targets: Tensor, total: Tensor) -> Tensor:
+    return logits.gather(-1, targets[..., None])[..., 0] - total
 
 
-def _entropy(logits: Tensor) -> Tensor:
+def _entropy(logits: Tensor, total: Tensor) -> Tensor:
     # H = logsumexp(x) - sum p x; where x = -inf the product is 0, not NaN.
     finite = logits.masked_fill(logits == -torch.inf, 0.0)
-    return logits.logsumexp(dim=-1) - (logits.softmax(dim=-1) * finite).sum(dim=-1)
+    return total - (logits.softmax(dim=-1) * finite).sum(dim=-1)
 
 
 def _check_temperature(temperature: float) -> None:

@@ -8,28 +8,23 @@ Departures from the paper, which does not state them: the ratio is per token; gr
 equal rewards give no signal and are kept.
 """
 
-import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.strategies import ParallelStrategy
-from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 from r1lit.callbacks.base import rollout_callbacks
-from r1lit.callbacks.measures import Measures
 from r1lit.data.prompts import PromptDataModule
 from r1lit.errors import InputError, TrainingError
 from r1lit.modules.experience import AdvantageScale, Collector, DynamicSampling, Experience, for_rollout
-from r1lit.modules.minibatches import Batch, micro_batches, random_minibatches
+from r1lit.modules.learner import Learner
+from r1lit.modules.minibatches import random_minibatches
 from r1lit.modules.objective import Objective
-from r1lit.modules.policy_module import PolicyModule
+from r1lit.modules.stage import StageModule
 from r1lit.policy import Policy
 from r1lit.policy.sharding import reshard
 from r1lit.rewards import Reward
@@ -37,11 +32,8 @@ from r1lit.rewards.base import check_names
 from r1lit.rollout import NativeEngine
 from r1lit.types import Prompt, Rollout, RolloutEngine, SamplingParams
 
-EVALUATION_ROLLOUT = 2**31 - 1
-"""The rollout counter of evaluation: its noise is none of training's."""
 
-
-class GRPOModule(PolicyModule):
+class GRPOModule(StageModule):
     """Trains a policy by group-relative policy optimisation.
 
     Args:
@@ -56,7 +48,8 @@ class GRPOModule(PolicyModule):
         max_rollouts: Where training ends; None leaves it to the Trainer.
         minibatches: Policy updates of one pass over a rollout.
         inner_epochs: Passes over a rollout.
-        micro_batch_tokens: Padded tokens in one forward and backward: the memory budget.
+        micro_batch_tokens: Tokens in one forward and backward, the memory budget; a prompt counts once for those of
+            its completions that are together.
         advantage_scale: How advantages are scaled; see ``Collector``.
         overlong_buffer: Tokens of DAPO's soft penalty for long completions; 0 has none, as the paper.
         dynamic_sampling: Replace groups without a signal; off as in the paper.
@@ -91,31 +84,34 @@ class GRPOModule(PolicyModule):
         seed: int = 0,
         placebo: bool = False,
     ) -> None:
-        super().__init__(policy, optimizer, scheduler, gradient_clip_norm)
-        self.automatic_optimization = False
         _check_settings(rewards, sampling, minibatches, inner_epochs, micro_batch_tokens)
-        self.rewards = rewards
-        self.sampling = sampling
-        self.evaluation = evaluation or SamplingParams(
+        evaluation = evaluation or SamplingParams(
             n=16, temperature=0.6, top_p=0.95, max_new_tokens=sampling.max_new_tokens
         )
+        super().__init__(policy, optimizer, scheduler, rewards, evaluation, gradient_clip_norm, engine, seed)
+        self.sampling = sampling
         self.objective = objective
         self.max_rollouts = max_rollouts
-        self.minibatch_count, self.inner_epochs = minibatches, inner_epochs
-        self.micro_batch_tokens = micro_batch_tokens
-        self.seed, self.placebo = seed, placebo
-        self.engine = engine(policy)
+        self.placebo = placebo
         self.collector = Collector(self.engine, rewards, advantage_scale, placebo, overlong_buffer, dynamic_sampling)
-        self.reference = policy.twin() if objective.beta else None
-        self.rollouts = 0
-        self.updates = 0
-        self.tokens_sampled = 0
-        self.measures = Measures(rewards)
+        # With LoRA the policy is its own reference, by turning its adapter off; else that is a second model.
+        self.policy.keeps_reference = bool(objective.beta)
+        self.reference = policy.twin() if objective.beta and policy.lora is None else None
+        self.learner = Learner(
+            policy,
+            self._opened_reference if objective.beta else None,
+            objective,
+            sampling,
+            minibatches,
+            inner_epochs,
+            micro_batch_tokens,
+            seed,
+        )
 
     # Lightning
 
     def policies(self) -> list[Policy]:
-        """The policy, and the frozen reference policy where the KL term needs one."""
+        """The policy, and the frozen reference policy where the KL term needs a second model."""
         return [self.policy] if self.reference is None else [self.policy, self.reference]
 
     def configure_model(self) -> None:
@@ -124,43 +120,33 @@ class GRPOModule(PolicyModule):
         if self.reference is not None:
             self.reference.requires_grad_(False)
 
-    def configure_callbacks(self) -> Sequence[Callback]:
-        """The rewards: Lightning saves their state and closes them."""
-        return list(self.rewards)
-
     def setup(self, stage: str) -> None:
         """Tells the data what the policy can read."""
-        if self.trainer.precision == "16-mixed":
-            raise InputError("trainer.precision is 16-mixed, whose scaled gradients cannot be clipped; use bf16-mixed")
-        context = self.policy.max_context
-        for name, length in (
-            ("sampling", self.sampling.max_new_tokens),
-            ("evaluation", self.evaluation.max_new_tokens),
-        ):
-            if length >= context:
-                raise InputError(f"{name}.max_new_tokens is {length}, but the model's context has {context}; lower it")
+        super().setup(stage)
+        self._check_context("sampling", self.sampling.max_new_tokens)
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, PromptDataModule):
             longest = max(self.sampling.max_new_tokens, self.evaluation.max_new_tokens)
-            data.connect(self.policy.encode_prompt, context - longest)
+            data.connect(self.policy.encode_prompt, self.policy.max_context - longest)
             if stage == "fit":
                 rows = data.prompts_per_rollout * self.sampling.n
-                random_minibatches(rows, self.minibatch_count, self.seed, 0, 0)
+                random_minibatches(rows, self.learner.minibatches, self.seed, 0, 0)
+
+    def total_updates(self) -> int | None:
+        """Those of ``max_rollouts``."""
+        if self.max_rollouts is None:
+            return None
+        return self.max_rollouts * self.learner.minibatches * self.learner.inner_epochs
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the counters."""
-        checkpoint["r1lit"] = {
-            "rollouts": self.rollouts,
-            "updates": self.updates,
-            "tokens_sampled": self.tokens_sampled,
-        }
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["r1lit"]["reference_synced"] = self.policy.reference_synced
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes the counters up again."""
-        counters: dict[str, int] = checkpoint["r1lit"]
-        self.rollouts = counters["rollouts"]
-        self.updates = counters["updates"]
-        self.tokens_sampled = counters["tokens_sampled"]
+        super().on_load_checkpoint(checkpoint)
+        self.policy.reference_synced = bool(checkpoint["r1lit"].get("reference_synced", False))
 
     def on_train_start(self) -> None:
         """Stops at once where a resumed run had all its rollouts."""
@@ -202,37 +188,15 @@ class GRPOModule(PolicyModule):
             callback.on_rollout_end(self.trainer, self, rollout)
         self._stop_when_done()
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Leaves prompts alone: they hold no tensors, and Lightning cannot walk through frozen dataclasses."""
-        return batch
-
-    def validation_step(self, prompts: list[Prompt], batch_idx: int) -> None:
-        """Samples answers to held-out prompts."""
-        self.measures.add("eval", self._evaluate(prompts, self.evaluation))
-
-    def on_validation_epoch_end(self) -> None:
-        """Logs pass@1, cons@k and the rest."""
-        for name, interval in self.measures.compute().items():
-            self.log(f"val/{name}", interval["value"], rank_zero_only=True)
-        self.measures.reset()
-
-    def test_step(self, prompts: list[Prompt], batch_idx: int) -> None:
-        """Samples answers at the paper's temperature and at 1."""
-        self.measures.add("eval", self._evaluate(prompts, self.evaluation))
-        at_one = SamplingParams(n=self.evaluation.n, max_new_tokens=self.evaluation.max_new_tokens)
-        self.measures.add("t1", self._evaluate(prompts, at_one))
-
-    def on_test_epoch_end(self) -> None:
-        """Computes the measures of a stage; ``StageRecord`` writes them down."""
-        self.test_results = self.measures.compute()
-        for name, interval in self.test_results.items():
-            self.log(f"test/{name}", interval["value"], rank_zero_only=True)
-        self.measures.reset()
-
     # The parts of a step
+
+    def _opened_reference(self) -> AbstractContextManager[Policy]:
+        return self.policy.reference() if self.reference is None else nullcontext(self.reference)
 
     def sync_reference(self) -> None:
         """Makes the reference policy a hard copy of the policy."""
+        if self.policy.lora is not None and self.objective.beta:
+            self.policy.sync_reference()
         if self.reference is None:
             return
         # A forward without a backward leaves parameters gathered, and what is written to those is lost.
@@ -241,10 +205,6 @@ class GRPOModule(PolicyModule):
         with torch.no_grad():
             for target, source in zip(self.reference.parameters(), self.policy.parameters(), strict=True):
                 target.copy_(source)
-
-    def _evaluate(self, prompts: list[Prompt], sampling: SamplingParams) -> list[Any]:
-        mine = prompts[self.global_rank :: self.trainer.world_size]
-        return list(self.engine.generate(mine, for_rollout(sampling, self.seed, EVALUATION_ROLLOUT)))
 
     def _collect(self, prompts: list[Prompt]) -> Experience:
         data = getattr(self.trainer, "datamodule", None)
@@ -265,118 +225,14 @@ class GRPOModule(PolicyModule):
 
     def _learn(self, experience: Experience) -> dict[str, float]:
         """Takes all updates on a rollout. Returns the means of their metrics."""
-        lengths = [
-            0 if self._left_out(experience, row) else len(c.token_ids) for row, c in enumerate(experience.completions)
-        ]
-        old = None
-        if self.objective.old_logprobs == "recompute" and self.minibatch_count * self.inner_epochs > 1:
-            old = self._old_logprobs(experience)
         found: dict[str, list[float]] = {}
-        for epoch in range(self.inner_epochs):
-            cut = random_minibatches(len(lengths), self.minibatch_count, self.seed, self.rollouts, epoch)
-            for rows in cut:
-                for name, value in self._update(experience, rows, lengths, old, first=not found).items():
-                    found.setdefault(name, []).append(value)
+        for metrics in self.learner.gradients(experience, self.rollouts, self._backward):
+            for name, value in self._step(metrics).items():
+                found.setdefault(name, []).append(value)
         return {name: sum(values) / len(values) for name, values in found.items()}
 
-    def _left_out(self, experience: Experience, row: int) -> bool:
-        truncated = experience.completions[row].finish_reason == "length"
-        return experience.totals[row] is None or (truncated and self.objective.mask_truncated)
-
-    def _parts(self, experience: Experience, rows: Sequence[int]) -> list[list[int]]:
-        sizes = [len(c.prompt_ids) + len(c.token_ids) for c in experience.completions]
-        return micro_batches(sizes, rows, self.global_rank, self.trainer.world_size, self.micro_batch_tokens)
-
-    @torch.no_grad()
-    def _old_logprobs(self, experience: Experience) -> dict[int, Tensor]:
-        """Each row's log-probabilities before the first update, [T] by row."""
-        found: dict[int, Tensor] = {}
-        for epoch in range(self.inner_epochs):
-            for rows in random_minibatches(
-                len(experience.completions), self.minibatch_count, self.seed, self.rollouts, epoch
-            ):
-                for part in self._parts(experience, rows):
-                    batch = Batch.of([experience.completions[i] for i in part], self.policy.pad_id, self.device)
-                    logprobs = self._logprobs(self.policy, batch)
-                    found |= {row: logprobs[place][batch.target_mask[place]] for place, row in enumerate(part)}
-            if self.trainer.world_size == 1:
-                break
-        return found
-
-    def _logprobs(self, policy: Policy, batch: Batch) -> Tensor:
-        out = policy.token_logprobs(batch.input_ids, batch.attention_mask, batch.target_mask, self.sampling.temperature)
-        return out.logprobs
-
-    def _update(
-        self, experience: Experience, rows: list[int], lengths: list[int], old: dict[int, Tensor] | None, first: bool
-    ) -> dict[str, float]:
-        """One optimiser step on the completions of ``rows``."""
-        normalizer = self.objective.normalizer([lengths[i] for i in rows], self.sampling.max_new_tokens)
-        totals: dict[str, Tensor] = {}
-        parts = self._parts(experience, rows)
-        for number, part in enumerate(parts, 1):
-            batch = Batch.of([experience.completions[i] for i in part], self.policy.pad_id, self.device)
-            counted = torch.tensor([lengths[i] > 0 for i in part] or [False], device=self.device)
-            advantages = torch.tensor([experience.advantages[i] for i in part] or [0.0], device=self.device)
-            logprobs = self._logprobs(self.policy, batch)
-            before = logprobs.detach() if first else batch.logprobs
-            if old is not None and not first and part:
-                before = torch.zeros_like(logprobs)
-                before[batch.target_mask] = torch.cat([old[i] for i in part])
-            reference = None
-            if self.reference is not None:
-                with torch.no_grad():
-                    reference = self._logprobs(self.reference, batch)
-            mask = batch.target_mask & counted[:, None]
-            out = self.objective(logprobs, before, advantages, mask, normalizer, reference)
-            # Strategies average gradients over ranks, while the normalizer counts the whole minibatch.
-            with self._gradients_kept_local(number < len(parts)):
-                self.manual_backward(out.loss * self.trainer.world_size)
-            found = {"loss": out.loss.detach(), **out.metrics}
-            if first:  # how far the sampler's numerics are from the trainer's: here both describe the same weights
-                gap = (logprobs.detach() - batch.logprobs).masked_fill(~mask, 0.0).abs().sum()
-                found["logprob_gap"] = gap / max(1, sum(lengths[i] for i in rows))
-            for name, value in found.items():
-                totals[name] = totals.get(name, torch.zeros((), device=self.device)) + value
-        return self._step(self._reduced(totals))
-
-    def _gradients_kept_local(self, wanted: bool) -> Any:
-        """Under DDP, ranks exchange gradients once for an update rather than for each micro-batch."""
-        strategy = self.trainer.strategy
-        return strategy.block_backward_sync() if wanted and isinstance(strategy, ParallelStrategy) else nullcontext()
-
-    def _step(self, metrics: dict[str, float]) -> dict[str, float]:
-        optimizer: Any = self.optimizers()
-        limit = float("inf") if self.gradient_clip_norm is None else self.gradient_clip_norm
-        norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), limit)
-        metrics["grad_norm"] = float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
-        for name in ("loss", "grad_norm"):
-            if not math.isfinite(metrics[name]):
-                raise TrainingError(
-                    f"{name} is {metrics[name]} at step {self.updates + 1} (rollout {self.rollouts}); the update was "
-                    "not taken and the last checkpoint is good: lower the learning rate or the clip range and resume"
-                )
-        metrics["learning_rate"] = float(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        optimizer.zero_grad()  # now, so that gradients take no memory while the next rollout is sampled
-        scheduler: Any = self.lr_schedulers()
-        if scheduler is not None:
-            scheduler.step()
-        self.updates += 1
-        for callback in rollout_callbacks(self.trainer):
-            callback.on_policy_update(self.trainer, self, self.updates)
-        return metrics
-
-    def _reduced(self, totals: dict[str, Tensor]) -> dict[str, float]:
-        """Sums over ranks, each of which has the part of its own rows, and turns what the loss reports into means."""
-        names = sorted(totals)
-        stacked = torch.stack([totals[name].float() for name in names])
-        if self.trainer.world_size > 1:
-            torch.distributed.all_reduce(stacked)
-        metrics = dict(zip(names, stacked.tolist(), strict=True))
-        weight = metrics.pop("weight")
-        means = metrics.keys() - {"loss", "logprob_gap"}
-        return {name: value / weight if name in means and weight else value for name, value in metrics.items()}
+    def _where(self) -> str:
+        return f" (rollout {self.rollouts})"
 
 
 def _check_settings(

@@ -7,11 +7,13 @@ all agree on the number of forwards without a word.
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from r1lit.errors import InputError
+from r1lit.policy.packed import PackedBatch, Piece
 from r1lit.types import Completion
 
 
@@ -29,64 +31,119 @@ def random_minibatches(size: int, count: int, seed: int, rollout: int, epoch: in
     return [order[start : start + each] for start in range(0, size, each)]
 
 
-def micro_batches(lengths: Sequence[int], rows: Sequence[int], rank: int, ranks: int, tokens: int) -> list[list[int]]:
-    """A rank's share of a minibatch, cut so that no micro-batch holds more than ``tokens`` when padded.
+class Shape(NamedTuple):
+    """What a completion takes in a packed row."""
 
-    Rows of like length come together and are dealt to the ranks in turn, so that all have like work. Where ranks differ
-    in their number of micro-batches the shorter lists end with empty ones. A row longer than the budget stands alone.
+    group: int
+    """Completions of one group have the same prompt, which is computed once for those in a micro-batch."""
+    prompt: int
+    """Tokens of the prompt."""
+    own: int
+    """Tokens of the completion."""
+
+
+def shapes_of(completions: Sequence[Completion]) -> list[Shape]:
+    """The shape of each completion; those with equal prompt tokens are of one group."""
+    groups: dict[tuple[int, ...], int] = {}
+    return [
+        Shape(groups.setdefault(c.prompt_ids, len(groups)), len(c.prompt_ids), len(c.token_ids)) for c in completions
+    ]
+
+
+def micro_batches(shapes: Sequence[Shape], rows: Sequence[int], rank: int, ranks: int, tokens: int) -> list[list[int]]:
+    """A rank's share of a minibatch, cut so that no micro-batch holds more than ``tokens``.
+
+    Groups stay together where the budget and a fair share for every rank allow it, so that prompts are computed seldom;
+    the largest parts are dealt first, each to the rank that has the least. Where ranks differ in their number of
+    micro-batches the shorter lists end with empty ones. A completion longer than the budget stands alone.
 
     Args:
-        lengths: Tokens of each completion with its prompt, by row.
+        shapes: Of each completion, by row.
         rows: The rows of the minibatch.
         rank: Whose share to return.
         ranks: How many ranks there are.
-        tokens: The budget.
+        tokens: The budget; a prompt counts once in each micro-batch.
+
+    Returns:
+        Micro-batches of rows, in which those of one group are neighbours.
     """
-    ordered = sorted(rows, key=lambda row: (-lengths[row], row))
-    shares = [_cut(lengths, ordered[r::ranks], tokens) for r in range(ranks)]
-    most = max(len(share) for share in shares)
-    return shares[rank] + [[] for _ in range(most - len(shares[rank]))]
+    groups: dict[int, list[int]] = {}
+    for row in sorted(rows, key=lambda row: (-shapes[row].own, row)):
+        groups.setdefault(shapes[row].group, []).append(row)
+    share = sum(_tokens(shapes, members) for members in groups.values()) // ranks
+    limit = tokens if ranks == 1 else min(tokens, share + max(shapes[row].prompt for row in rows))
+    parts = [part for members in groups.values() for part in _cut(shapes, members, limit)]
+    parts.sort(key=lambda part: (-_tokens(shapes, part), part))
+    shares: list[list[list[int]]] = [[] for _ in range(ranks)]
+    loads = [0] * ranks
+    for part in parts:
+        least = loads.index(min(loads))
+        shares[least].append(part)
+        loads[least] += _tokens(shapes, part)
+    filled = [_filled(shapes, share, tokens) for share in shares]
+    most = max(len(share) for share in filled)
+    return filled[rank] + [[] for _ in range(most - len(filled[rank]))]
 
 
-def _cut(lengths: Sequence[int], rows: Sequence[int], tokens: int) -> list[list[int]]:
-    """Cuts rows, longest first: the first of a micro-batch sets its padded length."""
-    parts: list[list[int]] = []
-    for row in rows:
-        if parts and (len(parts[-1]) + 1) * lengths[parts[-1][0]] <= tokens:
-            parts[-1].append(row)
-        else:
-            parts.append([row])
-    return parts
+def _tokens(shapes: Sequence[Shape], members: Sequence[int]) -> int:
+    """Tokens of rows of one group."""
+    return shapes[members[0]].prompt + sum(shapes[row].own for row in members)
+
+
+def _cut(shapes: Sequence[Shape], members: Sequence[int], limit: int) -> list[list[int]]:
+    """Cuts a group, longest completions first, into as few parts of like size as hold at most ``limit`` tokens each."""
+    for count in range(1, len(members)):
+        parts = [list(members[start::count]) for start in range(count)]
+        if all(_tokens(shapes, part) <= limit for part in parts):
+            return parts
+    return [[row] for row in members]
+
+
+def _filled(shapes: Sequence[Shape], parts: Sequence[list[int]], tokens: int) -> list[list[int]]:
+    """Puts each part, largest first, where it is the first to fit."""
+    bins: list[list[int]] = []
+    loads: list[int] = []
+    for part in parts:
+        size = _tokens(shapes, part)
+        place = next((i for i, load in enumerate(loads) if load + size <= tokens), len(bins))
+        if place == len(bins):
+            bins.append([])
+            loads.append(0)
+        bins[place].extend(part)
+        loads[place] += size
+    return bins
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """Completions as tensors, [B, T], padded on the right."""
+class MicroBatch:
+    """Completions as a packed row, and what belongs to their tokens as [B, C], a row for each completion."""
 
-    input_ids: Tensor
-    attention_mask: Tensor
-    target_mask: Tensor
-    """True for the completion's tokens."""
+    packed: PackedBatch
+    mask: Tensor
+    """[B, C] bool: True for a completion's tokens."""
     logprobs: Tensor
-    """Those of the sampler, 0 outside the targets."""
+    """[B, C]: those of the sampler, 0 outside the mask."""
 
     @classmethod
-    def of(cls, completions: Sequence[Completion], pad_id: int, device: torch.device) -> "Batch":
-        """Collates completions; of none, it makes one row without targets, for ranks that must run along."""
-        if not completions:
-            ids = torch.full((1, 2), pad_id)
-            off = torch.zeros((1, 2), dtype=torch.bool)
-            on = torch.ones((1, 2), dtype=torch.long)
-            return cls(ids.to(device), on.to(device), off.to(device), torch.zeros((1, 2), device=device))
-        width = max(len(c.prompt_ids) + len(c.token_ids) for c in completions)
-        ids = torch.full((len(completions), width), pad_id)
-        attention = torch.zeros((len(completions), width), dtype=torch.long)
-        target = torch.zeros((len(completions), width), dtype=torch.bool)
-        logprobs = torch.zeros((len(completions), width))
-        for row, completion in enumerate(completions):
-            start, end = len(completion.prompt_ids), len(completion.prompt_ids) + len(completion.token_ids)
-            ids[row, :end] = torch.tensor(completion.prompt_ids + completion.token_ids)
-            attention[row, :end] = 1
-            target[row, start:end] = True
-            logprobs[row, start:end] = torch.tensor(completion.logprobs)
-        return cls(ids.to(device), attention.to(device), target.to(device), logprobs.to(device))
+    def of(cls, completions: Sequence[Completion], device: torch.device) -> "MicroBatch":
+        """Collates completions, neighbours with one prompt behind one copy of it.
+
+        Of none, it makes a row without targets, for ranks that must run along.
+        """
+        pieces: list[Piece] = []
+        prompt = 0
+        for before, completion in zip([None, *completions], completions, strict=False):
+            if before is None or before.prompt_ids != completion.prompt_ids:
+                prompt = len(pieces)
+                pieces.append(Piece(completion.prompt_ids, False))
+            pieces.append(Piece(completion.token_ids, True, prompt))
+        lengths = [len(completion.token_ids) for completion in completions] or [0]
+        mask = torch.arange(max(1, *lengths)) < torch.tensor(lengths)[:, None]
+        sampled = torch.tensor([value for completion in completions for value in completion.logprobs])
+        logprobs = torch.zeros(mask.shape).masked_scatter(mask, sampled)
+        packed = PackedBatch.of(pieces or [Piece((0, 0), False)], device)
+        return cls(packed, mask.to(device), logprobs.to(device))
+
+    def by_row(self, values: Tensor) -> Tensor:
+        """Puts values [T] of the packed row where they belong in [B, C], with 0 outside the mask."""
+        return values.new_zeros(self.mask.shape).masked_scatter(self.mask, values[self.packed.target_mask])

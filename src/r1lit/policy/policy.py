@@ -3,9 +3,10 @@
 import copy
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +15,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from r1lit.errors import InputError
-from r1lit.functional.logprobs import chunked_logprobs
-from r1lit.policy.heads import head_error, output_head
+from r1lit.policy.heads import head_error
 from r1lit.policy.loading import (
     load_config,
     load_generation_config,
@@ -24,23 +24,26 @@ from r1lit.policy.loading import (
     resolve_source,
     training_config,
 )
+from r1lit.policy.logprobs import TokenLogprobs, packed_logprobs, padded_logprobs
+from r1lit.policy.lora import (
+    REFERENCE,
+    LoraSettings,
+    add_adapters,
+    copy_to_reference,
+    merged,
+    start_adapters,
+    switched,
+)
+from r1lit.policy.packed import PackedBatch
 from r1lit.policy.saving import save_directory
+from r1lit.policy.segments import recomputing
 from r1lit.policy.sharding import decoder_blocks, reshard, shard_module, unsharded
 from r1lit.policy.templates import PromptTemplate
 from r1lit.policy.tokens import ensure_pad_token, find_eos_ids, special_ids
-from r1lit.policy.weights import fill_from_source, fixed_buffers, parameters_on_meta, restore_buffers
+from r1lit.policy.weights import fill_from_source, fixed_buffers, is_adapter, parameters_on_meta, restore_buffers
 from r1lit.types import Prompt
 
 _HEAD_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
-
-
-class TokenLogprobs(NamedTuple):
-    """Log-probabilities of target tokens."""
-
-    logprobs: Tensor
-    """[B, T] float32, 0 outside the target mask."""
-    entropy: Tensor | None
-    """[B, T] float32 in nats, 0 outside the target mask; None where it was not asked for."""
 
 
 class Policy(nn.Module):
@@ -65,6 +68,7 @@ class Policy(nn.Module):
         attn_implementation: Passed to transformers.
         gradient_checkpointing: Recompute each decoder layer in the backward pass.
         logprob_chunk_size: Positions whose logits exist at a time.
+        lora: Train low-rank adapters and keep the model's own weights as they are; None trains all weights.
 
     Raises:
         InputError: If the model cannot be had, is not a causal language model, or does not fit the template, or if
@@ -83,6 +87,7 @@ class Policy(nn.Module):
         attn_implementation: str = "sdpa",
         gradient_checkpointing: bool = False,
         logprob_chunk_size: int = 4096,
+        lora: LoraSettings | None = None,
     ) -> None:
         """Reads configuration and tokenizer."""
         super().__init__()
@@ -91,6 +96,11 @@ class Policy(nn.Module):
         self.attn_implementation = attn_implementation
         self.gradient_checkpointing = gradient_checkpointing
         self.logprob_chunk_size = logprob_chunk_size
+        self.lora = lora
+        self.keeps_reference = False
+        """With LoRA, whether ``build`` makes the adapter that :meth:`sync_reference` writes to."""
+        self.reference_synced = False
+        """Whether the reference policy is that adapter rather than the base."""
         self.weights_loaded = False
         self._source = resolve_source(init_from)
         self._source_config = load_config(self._source)
@@ -107,6 +117,9 @@ class Policy(nn.Module):
         self._skipped_ids = special_ids(self.tokenizer)
         self._buffer_values: dict[str, Tensor] = {}
         self._is_gathered = False
+        if lora is not None:
+            self.register_state_dict_post_hook(_leave_out_base)
+            self.register_load_state_dict_post_hook(_expect_no_base)
 
     @classmethod
     def from_pretrained(cls, init_from: str, **kwargs: Any) -> Self:
@@ -127,6 +140,7 @@ class Policy(nn.Module):
             self.attn_implementation,
             self.gradient_checkpointing,
             self.logprob_chunk_size,
+            self.lora,
         )
 
     # Construction
@@ -137,12 +151,15 @@ class Policy(nn.Module):
             self.lm = AutoModelForCausalLM.from_config(
                 copy.deepcopy(self.config), dtype=self.dtype, attn_implementation=self.attn_implementation
             )
+            if self.lora is not None:
+                add_adapters(self.lm, self.lora, reference=self.keeps_reference)
         self.lm.generation_config = copy.deepcopy(self.generation_config)
         for module in self.lm.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
         if self.gradient_checkpointing:
-            self.lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            again = {"use_reentrant": False, "context_fn": partial(recomputing, self.lm)}
+            self.lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=again)
         self._buffer_values = fixed_buffers(self.lm)
         self.weights_loaded = False
         if not meta:
@@ -162,6 +179,8 @@ class Policy(nn.Module):
             raise RuntimeError("load_weights: parameters are on the meta device; call to_empty(device=...) first")
         reshard(self)
         fill_from_source(self.lm, self._source, self._source_config)
+        if self.lora is not None:
+            start_adapters(self.lm, self.lora)
         self.weights_loaded = True
         if not self.is_sharded and (error := head_error(self.lm)) > _HEAD_TOLERANCE.get(self.dtype, 5e-2):
             family = self.config.model_type
@@ -253,37 +272,30 @@ class Policy(nn.Module):
             InputError: If ``temperature`` is not positive.
         """
         # Through __call__, for the hooks of FSDP2 hang on it.
-        out: TokenLogprobs = self(input_ids, attention_mask, target_mask, temperature, with_entropy)
+        out: TokenLogprobs = self(padded_logprobs, input_ids, attention_mask, target_mask, temperature, with_entropy)
         return out
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        target_mask: Tensor,
-        temperature: float = 1.0,
-        with_entropy: bool = False,
+    def packed_logprobs(
+        self, batch: PackedBatch, temperature: float = 1.0, with_entropy: bool = False
     ) -> TokenLogprobs:
-        """See :meth:`token_logprobs`."""
-        if bool(target_mask[:, 0].any()):
-            raise ValueError("target_mask: the first token of a row has no log-probability")
-        hidden = self.lm.get_decoder()(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=(attention_mask.long().cumsum(-1) - 1).clamp_min(0),
-            use_cache=False,
-        ).last_hidden_state  # [B, T, H]
-        wanted = target_mask[:, 1:]  # position t - 1 predicts token t
-        logprobs, entropy = chunked_logprobs(
-            hidden[:, :-1][wanted],
-            input_ids[:, 1:][wanted],
-            output_head(self.lm),
-            temperature,
-            self.logprob_chunk_size,
-            with_entropy,
-        )
-        spread = None if entropy is None else _scatter(entropy, target_mask)
-        return TokenLogprobs(_scatter(logprobs, target_mask), spread)
+        """:meth:`token_logprobs` of a flat row without padding: tensors [T], values and gradients as of padded rows.
+
+        Models that cannot keep the segments of a row apart (see :func:`segments.takes_segments`) compute padded rows.
+
+        Args:
+            batch: The row, in which completions may share the tokens of their prompt.
+            temperature: As in :meth:`token_logprobs`.
+            with_entropy: As in :meth:`token_logprobs`.
+
+        Raises:
+            InputError: If ``temperature`` is not positive.
+        """
+        out: TokenLogprobs = self(packed_logprobs, batch, temperature, with_entropy)
+        return out
+
+    def forward(self, compute: Callable[..., TokenLogprobs], *arguments: Any) -> TokenLogprobs:
+        """Calls ``compute`` with the model, ``logprob_chunk_size`` and ``arguments``; see :meth:`token_logprobs`."""
+        return compute(self.lm, self.logprob_chunk_size, *arguments)
 
     @contextmanager
     def gathered(self) -> Iterator[None]:
@@ -305,25 +317,57 @@ class Policy(nn.Module):
 
     @contextmanager
     def generating(self) -> Iterator[None]:
-        """:meth:`gathered`, in eval mode, as a key-value cache needs; the mode is put back afterwards."""
+        """:meth:`gathered`, in eval mode, as a key-value cache needs; the mode is put back afterwards.
+
+        Adapters are merged into copies of the weights inside, which decodes as fast as a plain model, where that is
+        exact up to float32's rounding. In bfloat16 the sum would lose most of what the adapter says: there it stays
+        beside the weights, as in training.
+        """
         was_training = self.training
         self.eval()
         try:
-            with self.gathered():
+            with self.gathered(), self._adapters_merged():
                 yield
         finally:
             self.train(was_training)
+
+    def _adapters_merged(self) -> AbstractContextManager[None]:
+        layer_dtype = next(self.lm.get_decoder().parameters()).dtype  # as gathered, which mixed precision may narrow
+        exact = layer_dtype == torch.float32 and not torch.is_autocast_enabled(self.device.type)
+        return merged(self.lm) if self.lora is not None and exact else nullcontext()
+
+    # The reference policy of a policy with adapters
+
+    @contextmanager
+    def reference(self) -> Iterator["Policy"]:
+        """Inside, this policy is the reference policy: its base, or what it was at the last :meth:`sync_reference`.
+
+        Only with LoRA, where it takes no second model; take no gradients inside.
+        """
+        with switched(self.lm, REFERENCE if self.reference_synced else None):
+            yield self
+
+    def sync_reference(self) -> None:
+        """Makes the reference policy of :meth:`reference` a hard copy of this one; all ranks must call it."""
+        reshard(self)  # what is written to gathered parameters is lost
+        copy_to_reference(self.lm)
+        self.reference_synced = True
 
     def _wake(self) -> None:
         """Runs nothing; :meth:`shard` registers it as a forward method, so that calling it initialises FSDP2."""
 
     # Saving
 
-    def save_pretrained(self, directory: str | Path) -> Path:
+    def save_pretrained(self, directory: str | Path, adapter: bool = False) -> Path:
         """Writes a plain Hugging Face directory, atomically; all ranks must call it. See :mod:`r1lit.policy.saving`."""
-        return save_directory(self.lm, self.tokenizer, directory)
+        return save_directory(self.lm, self.tokenizer, directory, adapter=adapter)
 
 
-def _scatter(values: Tensor, mask: Tensor) -> Tensor:
-    """Puts values [N] where ``mask`` [B, T] is true, row by row, and 0 elsewhere."""
-    return torch.zeros(mask.shape, dtype=values.dtype, device=values.device).masked_scatter(mask, values)
+def _leave_out_base(policy: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:
+    """Keeps the weights that adapters stand on out of checkpoints: ``init_from`` has them."""
+    for name in [name for name in state if name.startswith(f"{prefix}lm.") and not is_adapter(name)]:
+        del state[name]
+
+
+def _expect_no_base(policy: nn.Module, keys: Any) -> None:
+    keys.missing_keys[:] = [name for name in keys.missing_keys if ".lm." not in f".{name}" or is_adapter(name)]

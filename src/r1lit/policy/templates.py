@@ -82,14 +82,17 @@ class PromptTemplate:
 
     def _opening(self, prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> str:
         if self.is_chat:
-            messages = prompt.messages
-            if self.system is not None and not any(m.role == "system" for m in messages):
-                messages = (Message("system", self.system), *messages)
-            return apply_chat(tokenizer, messages, add_generation_prompt=True)
+            return apply_chat(tokenizer, self.with_system(prompt.messages), add_generation_prompt=True)
         if len(prompt.messages) != 1 or prompt.messages[0].role != "user":
             raise InputError(f"prompt '{prompt.id}': a plain template takes one user message; use template: chat")
         template = ZERO_TEMPLATE if self.text == "zero" else self.text
         return template.replace(_QUESTION, prompt.question)
+
+    def with_system(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+        """The messages with the template's system message first, unless they bring one."""
+        if self.system is None or any(m.role == "system" for m in messages):
+            return messages
+        return (Message("system", self.system), *messages)
 
     def check(self, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
         """Makes sure that this template works with this tokenizer; ``name`` is the model's, for the message.

@@ -61,7 +61,7 @@ def fill_from_source(model: PreTrainedModel, source: ModelSource, config: PreTra
     Parameters may be sharded: then each rank reads each tensor and keeps its own part, without communication.
     Safetensors files whose names fit are read tensor by tensor; anything else (GGUF, pickles, layouts that
     transformers converts on the way in) is first loaded whole into this process's memory. A vocabulary that has grown
-    gets the mean of the old rows in its new ones.
+    gets the mean of the old rows in its new ones. Adapters have nothing to read, and keep what they hold.
 
     Args:
         model: Built, with parameters on a real device.
@@ -71,7 +71,7 @@ def fill_from_source(model: PreTrainedModel, source: ModelSource, config: PreTra
     Raises:
         InputError: If weights are missing or cannot be read.
     """
-    wanted = _tensors_by_name(model)
+    wanted = {plain_name(name): tensor for name, tensor in _tensors_by_name(model).items() if not is_adapter(name)}
     files = _safetensors_index(source)
     aliases = {id(tensor): _names_of(wanted, tensor) for tensor in wanted.values()}
     if all(any(name in files for name in names) for names in aliases.values()):
@@ -83,8 +83,18 @@ def fill_from_source(model: PreTrainedModel, source: ModelSource, config: PreTra
     for name, value in read:
         target = wanted.get(name)
         if target is not None and left.pop(id(target), None) is not None:
-            _copy(value, target)
+            copy_into(value, target)
     check_complete(source.name, [names[0] for names in left.values()])
+
+
+def is_adapter(name: str) -> bool:
+    """Whether a parameter's name is one of a LoRA adapter."""
+    return ".lora_A." in name or ".lora_B." in name
+
+
+def plain_name(name: str) -> str:
+    """The name that a parameter under an adapter has in a model without adapters."""
+    return name.replace(".base_layer.", ".")
 
 
 def _tensors_by_name(model: nn.Module) -> dict[str, Tensor]:
@@ -119,7 +129,9 @@ def _read_files(index: dict[str, Path]) -> Iterator[tuple[str, Tensor]]:
                 yield name, handle.get_tensor(name)
 
 
-def _copy(value: Tensor, target: Tensor) -> None:
+@torch.no_grad()
+def copy_into(value: Tensor, target: Tensor) -> None:
+    """Writes a whole tensor into a parameter; into a sharded one, each rank its own part."""
     extra = target.shape[0] - value.shape[0] if target.dim() else 0
     if extra > 0:
         mean = value.float().mean(0, keepdim=True).to(value.dtype)

@@ -1,0 +1,106 @@
+"""Log-probabilities of tokens under a causal language model: of padded rows and of packed ones.
+
+Hidden states of the positions before targets alone go through the head, a chunk at a time.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from r1lit.errors import InputError
+from r1lit.functional.logprobs import chunked_logprobs
+from r1lit.policy.heads import output_head
+from r1lit.policy.packed import PackedBatch
+from r1lit.policy.segments import segment_attention, take_rows, takes_segments
+
+
+class TokenLogprobs(NamedTuple):
+    """Log-probabilities of target tokens."""
+
+    logprobs: Tensor
+    """[B, T], or [T] of a packed row, float32, 0 outside the target mask."""
+    entropy: Tensor | None
+    """The same shape, float32 in nats, 0 outside the target mask; None where it was not asked for."""
+
+
+def padded_logprobs(
+    lm: PreTrainedModel,
+    chunk_size: int,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    target_mask: Tensor,
+    temperature: float = 1.0,
+    with_entropy: bool = False,
+) -> TokenLogprobs:
+    """See :meth:`Policy.token_logprobs`."""
+    if bool(target_mask[:, 0].any()):
+        raise ValueError("target_mask: the first token of a row has no log-probability")
+    hidden = lm.get_decoder()(
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        position_ids=(attention_mask.long().cumsum(-1) - 1).clamp_min(0),
+        use_cache=False,
+    ).last_hidden_state  # [B, T, H]
+    wanted = hidden[:, :-1][target_mask[:, 1:]]  # [N, H]: position t - 1 predicts token t
+    return _through_head(lm, chunk_size, wanted, input_ids, target_mask, temperature, with_entropy)
+
+
+def packed_logprobs(
+    lm: PreTrainedModel, chunk_size: int, batch: PackedBatch, temperature: float = 1.0, with_entropy: bool = False
+) -> TokenLogprobs:
+    """See :meth:`Policy.packed_logprobs`.
+
+    Raises:
+        InputError: If a model that looks as if it kept the segments of a row apart does not.
+    """
+    if not takes_segments(lm):
+        return _unpacked_logprobs(lm, chunk_size, batch, temperature, with_entropy)
+    attention = batch.attention
+    seen = attention.layers
+    with segment_attention(lm):
+        hidden = lm.get_decoder()(
+            input_ids=batch.input_ids[None],
+            position_ids=batch.position_ids[None],
+            use_cache=False,
+            segments=attention,
+        ).last_hidden_state[0]  # [T, H]
+    seen, layers = attention.layers - seen, lm.config.get_text_config().num_hidden_layers
+    if seen != layers:
+        raise InputError(
+            f"{lm.config.model_type}: {seen} of {layers} layers keep the texts of a packed row apart; "
+            "set policy.attn_implementation to eager, which computes padded rows"
+        )
+    wanted = take_rows(hidden, batch.sources)  # [N, H]
+    return _through_head(lm, chunk_size, wanted, batch.input_ids, batch.target_mask, temperature, with_entropy)
+
+
+def _unpacked_logprobs(
+    lm: PreTrainedModel, chunk_size: int, batch: PackedBatch, temperature: float, with_entropy: bool
+) -> TokenLogprobs:
+    """:func:`packed_logprobs` by way of padded rows, each segment behind a copy of its prefix."""
+    ids, attention, targets = batch.unpacked(lm.config.get_text_config().pad_token_id or 0)
+    padded = padded_logprobs(lm, chunk_size, ids, attention, targets, temperature, with_entropy)
+    entropy = None if padded.entropy is None else _scatter(padded.entropy[targets], batch.target_mask)
+    return TokenLogprobs(_scatter(padded.logprobs[targets], batch.target_mask), entropy)
+
+
+def _through_head(
+    lm: PreTrainedModel,
+    chunk_size: int,
+    hidden: Tensor,
+    input_ids: Tensor,
+    target_mask: Tensor,
+    temperature: float,
+    with_entropy: bool,
+) -> TokenLogprobs:
+    """From hidden states [N, H], in the order of the targets, to values in the shape of ``target_mask``."""
+    logprobs, entropy = chunked_logprobs(
+        hidden, input_ids[target_mask], output_head(lm), temperature, chunk_size, with_entropy
+    )
+    return TokenLogprobs(_scatter(logprobs, target_mask), None if entropy is None else _scatter(entropy, target_mask))
+
+
+def _scatter(values: Tensor, mask: Tensor) -> Tensor:
+    """Puts values [N] where ``mask`` is true, row by row, and 0 elsewhere, in the shape of ``mask``."""
+    return values.new_zeros(mask.shape).masked_scatter(mask, values)
