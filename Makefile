@@ -6,6 +6,7 @@ PLACEBO ?=
 STEPS ?=
 DATA ?=
 RUNS ?= runs
+CONFIGS ?= configs
 VENV ?= .venv
 PYTHON ?=
 TESTS ?=
@@ -33,7 +34,7 @@ endef
 # $(1): the subcommand of r1lit; $(2): the stage, which names its config; $(3): its folder; $(4): more flags.
 # A stage that is up to date is skipped; an interrupted one resumes from the checkpoint in its folder.
 define run-stage
-@set -- $(1) -c "configs/$(PROFILE)/$(2).yaml" --stage.dir "$(3)" $(4); \
+@set -- $(1) -c "$(CONFIGS)/$(PROFILE)/$(2).yaml" --stage.dir "$(3)" $(4); \
 status=0; "$(BIN)/python" -m r1lit.freshness "$$@" || status=$$?; \
 case $$status in 0) ;; 1) "$(BIN)/r1lit" "$$@" ;; *) exit $$status ;; esac
 endef
@@ -41,15 +42,15 @@ seed = --seed_everything $(SEED)
 steps = $(if $(STEPS),--stage.steps $(STEPS))
 placebo = $(if $(call on,$(PLACEBO)),--stage.placebo true)
 # What the columns of such a file mean stands in the profile's data.yaml.
-data = $(if $(DATA),-c "configs/$(PROFILE)/data.yaml" --data.path "$(DATA)")
+data = $(if $(DATA),-c "$(CONFIGS)/$(PROFILE)/data.yaml" --data.path "$(DATA)")
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help r1 zero base base-stage test test-all lint bench notebooks clean venv-stage check-profile
+.PHONY: help r1 zero coldstart coldstart-data rl1 rl1-no-language reject sft2 base base-stage stages test test-all lint bench notebooks clean venv-stage check-profile
 
 help: ## this list
 	@echo "make TARGET [VARIABLE=value ...]"
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo "Variables"
 	@echo "  PROFILE     what to train: tiny (embedded, minutes on a CPU) or smollm2 (SmolLM2-135M, for a GPU)  [$(PROFILE)]"
 	@echo "  SEED        of sampling and data order; others than 0 run in RUNS/PROFILE-seedSEED  [$(SEED)]"
@@ -57,18 +58,45 @@ help: ## this list
 	@echo "  PLACEBO     1: shuffle the rewards, in RUNS/PROFILE-placebo  [$(or $(PLACEBO),0)]"
 	@echo "  DATA        file of prompts (JSONL or Parquet), instead of the config's  [$(or $(DATA),the config's)]"
 	@echo "  RUNS        folder of the results  [$(RUNS)]"
+	@echo "  CONFIGS     folder of the profiles; your own recipe is a changed copy of it  [$(CONFIGS)]"
 	@echo "  VENV        folder of the virtual environment  [$(VENV)]"
 	@echo "  PYTHON      makes the environment  [$(or $(PYTHON),the first of $(candidates))]"
 	@echo "  TESTS       test: files or pytest options, instead of all tests with coverage"
 
-r1: zero ## all stages, to the final model
+r1: sft2 ## all stages, to the final model
 
 zero: base-stage ## R1-Zero: pure RL on the base model
 	$(call run-stage,fit,zero,$(run_dir)/zero,--model.init_from "$(base_dir)/model" $(seed) $(steps) $(placebo) $(data))
 
+# The cold start's texts are samples of R1-Zero, but what is trained on them is the base again (paper, 2.3.1).
+coldstart-data: zero
+	$(call run-stage,predict,coldstart-data,$(run_dir)/coldstart-data,--model.init_from "$(run_dir)/zero/model" \
+		--model.store_for.init_from "$(base_dir)/model" $(seed) $(data))
+
+coldstart: coldstart-data ## Dev1: SFT of the base on readable traces
+	$(call run-stage,fit,coldstart,$(run_dir)/coldstart,--model.init_from "$(base_dir)/model" \
+		--data.sources.coldstart.path "$(run_dir)/coldstart-data/data" $(seed))
+
+rl1: coldstart ## Dev2: reasoning RL with a language-consistency reward
+	$(call run-stage,fit,rl1,$(run_dir)/rl1,--model.init_from "$(run_dir)/coldstart/model" $(seed) $(steps) $(data))
+
+rl1-no-language: coldstart ## ablation: rl1 without the language-consistency reward
+	$(call run-stage,fit,rl1,$(run_dir)/rl1-no-language,-c "$(CONFIGS)/$(PROFILE)/rl1-no-language.yaml" \
+		--model.init_from "$(run_dir)/coldstart/model" $(seed) $(steps) $(data))
+
+reject: rl1 ## rejection sampling: Dev2's correct traces and general data
+	$(call run-stage,predict,reject,$(run_dir)/reject,--model.init_from "$(run_dir)/rl1/model" $(seed) $(data))
+
+sft2: reject ## Dev3: SFT of the base again, on those
+	$(call run-stage,fit,sft2,$(run_dir)/sft2,--model.init_from "$(base_dir)/model" \
+		--data.sources.reject.path "$(run_dir)/reject/data" $(seed))
+
 # The base as it is, exported and measured; seed 0 always, so that all runs start from and compare with the same.
 base-stage: venv-stage
 	$(call run-stage,test,base,$(base_dir),--seed_everything 0$(if $(DATA), $(data)))
+
+stages: venv-stage ## the stage table, mean and range over all seeds that were run
+	@"$(BIN)/python" -m r1lit.report.stages $(wildcard $(RUNS)/$(PROFILE) $(RUNS)/$(PROFILE)-seed?)
 
 # Tokenizer and newborn models first; the results lie in RUNS/tiny/{base,student}-train/model and replace nothing.
 base: venv-stage ## train the tiny world's base and student again (about half an hour; the package ships both)
@@ -81,14 +109,14 @@ base: venv-stage ## train the tiny world's base and student again (about half an
 pretrain = $(call run-stage,fit,base-train,$(RUNS)/tiny/$(1)-train,--model.init_from "$(RUNS)/tiny/$(2)" --data.tokenizer "$(RUNS)/tiny/$(2)")
 
 venv-stage: check-profile
-	$(call install,$(filter smollm2,$(PROFILE)))
+	$(call install,$(if $(filter tiny smollm2,$(PROFILE)),$(filter smollm2,$(PROFILE)),hub))
 
 check-profile:
-	@test -d "configs/$(PROFILE)" || { \
-		echo "make: there is no configs/$(PROFILE); PROFILE is one of: $(notdir $(patsubst %/,%,$(filter-out configs/strategy/ configs/eval/,$(wildcard configs/*/))))" >&2; \
+	@test -d "$(CONFIGS)/$(PROFILE)" || { \
+		echo "make: there is no $(CONFIGS)/$(PROFILE); PROFILE is one of: $(notdir $(patsubst %/,%,$(filter-out $(CONFIGS)/strategy/ $(CONFIGS)/eval/,$(wildcard $(CONFIGS)/*/))))" >&2; \
 		exit 2; }
-	@test -z "$(DATA)" || test -f "configs/$(PROFILE)/data.yaml" || { \
-		echo "make: there is no configs/$(PROFILE)/data.yaml, so PROFILE=$(PROFILE) takes no DATA" >&2; exit 2; }
+	@test -z "$(DATA)" || test -f "$(CONFIGS)/$(PROFILE)/data.yaml" || { \
+		echo "make: there is no $(CONFIGS)/$(PROFILE)/data.yaml, so PROFILE=$(PROFILE) takes no DATA" >&2; exit 2; }
 
 test: ## tests, with the coverage of functional and rewards (at least 95 %)
 	$(call install,dev hub notebooks smollm2)

@@ -9,17 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from r1lit import rewards
+    from r1lit.data.chat import ChatDataModule
     from r1lit.data.prompts import PromptDataModule
     from r1lit.modules.grpo import GRPOModule
+    from r1lit.modules.sft import SFTModule
     from r1lit.policy.policy import Policy
 
 __version__ = "0.1.0.dev0"
-__all__ = ["GRPOModule", "Policy", "PromptDataModule", "__version__", "rewards"]
+__all__ = ["ChatDataModule", "GRPOModule", "Policy", "PromptDataModule", "SFTModule", "__version__", "rewards"]
 
 _MODULES = {
+    "ChatDataModule": "r1lit.data.chat",
     "GRPOModule": "r1lit.modules.grpo",
     "Policy": "r1lit.policy.policy",
     "PromptDataModule": "r1lit.data.prompts",
+    "SFTModule": "r1lit.modules.sft",
 }
 
 

@@ -40,7 +40,7 @@ from r1lit.callbacks.checkpoint import find_checkpoint
 from r1lit.errors import InputError, TrainingError
 from r1lit.freshness import DIR_FLAG, begin_stage, fingerprint, parse_command
 from r1lit.messages import deliberate, user_message
-from r1lit.modules import GRPOModule, PolicyModule
+from r1lit.modules import PolicyModule, RejectionModule, StageModule
 
 STANDARD_CALLBACKS = {
     "metrics_file": MetricsFile,
@@ -66,7 +66,7 @@ class R1LitCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the stage's flags and the standard callbacks."""
         parser.add_argument("--stage.dir", type=str, default="runs/run", help="Folder of the stage's results.")
-        parser.add_argument("--stage.steps", type=int | None, default=None, help="Policy updates, for max_rollouts.")
+        parser.add_argument("--stage.steps", type=int | None, default=None, help="Policy updates, not the config's.")
         parser.add_argument("--stage.placebo", type=bool, default=False, help="Shuffle the rewards: a control run.")
         parser.add_argument("--stage.title", type=str, default="", help="What the stage is, for its summary.")
         parser.add_argument("--stage.next", type=str, default="", help="Command to suggest at the end.")
@@ -86,7 +86,7 @@ class R1LitCLI(LightningCLI):
         if config.stage.placebo:
             config.model.init_args.placebo = True
         if config.stage.steps is not None:
-            config.model.init_args.max_rollouts = rollouts_for(config.stage.steps, config.model.init_args)
+            set_length(config.model.init_args, config.stage.steps)
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Adds the stage's record to the callbacks and takes note of how the stage was started."""
@@ -95,10 +95,13 @@ class R1LitCLI(LightningCLI):
         # Of the words as they were typed, since make's check of freshness sees no others.
         named = any(word.partition("=")[0] == DIR_FLAG for word in self._argv)
         current = fingerprint(parse_command(self._argv if named else [*self._argv, DIR_FLAG, str(stage_dir)]))
+        if isinstance(self.model, RejectionModule) != (self.subcommand == "predict"):
+            word = "predict" if isinstance(self.model, RejectionModule) else "fit or test"
+            raise InputError(f"{type(self.model).__name__} does not {self.subcommand}; use `r1lit {word}`")
         if self.datamodule is not None:
             # Bad data must come out before an earlier result is moved aside; prompts stay loaded for the run.
             self.datamodule.setup(self.subcommand)
-        starts = self.subcommand in ("fit", "test") and is_first_process()
+        starts = self.subcommand in ("fit", "test", "predict") and is_first_process()
         if starts and (reason := begin_stage(stage_dir, current)):
             print(f"{stage_dir}: started anew, as {reason}; what was there is in {stage_dir}.old", flush=True)
         plain = self.parser.dump(self.config, format="json", skip_link_targets=False)
@@ -122,7 +125,7 @@ class R1LitCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Measures the trained policy on the held-out prompts, which also writes ``stage.json``."""
-        if isinstance(self.model, GRPOModule):
+        if isinstance(self.model, StageModule):
             if is_first_process():
                 print("measuring on the held-out prompts", flush=True)
             self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
@@ -153,6 +156,16 @@ class R1LitCLI(LightningCLI):
             parser_kwargs={name: {"exit_on_error": False} for name in SUBCOMMANDS} | {"exit_on_error": False},
             args=resolved(self._argv),
         )
+
+
+def set_length(settings: Namespace, steps: int) -> None:
+    """Has a module train for ``steps`` policy updates, whichever way it counts."""
+    if "max_updates" in settings:
+        if steps < 1:
+            raise InputError(f"stage.steps is {steps}; give at least 1 policy update")
+        settings.max_updates = steps
+    else:
+        settings.max_rollouts = rollouts_for(steps, settings)
 
 
 def rollouts_for(steps: int, settings: Namespace) -> int:

@@ -27,6 +27,12 @@ def make_rollout(index, groups=2, n=2, text="some [bold]text[/bold]", **metrics)
 class Small(LightningModule):
     """Trains two weights for a rollout a batch, and tells the callbacks as the GRPO module does."""
 
+    unit = "rollout"
+
+    @property
+    def batches_done(self):
+        return self.rollouts
+
     def __init__(self, max_rollouts=None, rollout=make_rollout):
         super().__init__()
         self.automatic_optimization = False

@@ -9,9 +9,9 @@ class Policy:
     def __init__(self, text):
         self.text = text
 
-    def save_pretrained(self, folder):
+    def save_pretrained(self, folder, adapter=False):
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "weights").write_text(self.text)
+        (folder / "weights").write_text(f"{self.text}, with its adapter" if adapter else self.text)
 
 
 def module(text):
@@ -40,3 +40,8 @@ def test_policy_that_was_only_measured_replaces_an_older_export(tmp_path):
 def test_export_of_measured_policies_can_be_turned_off(tmp_path):
     HFExport(when_tested=False).on_test_end(SimpleNamespace(default_root_dir=tmp_path), module("x"))
     assert exported(tmp_path) is None
+
+
+def test_an_adapter_may_go_along(tmp_path):
+    HFExport(adapter=True).on_train_end(SimpleNamespace(default_root_dir=tmp_path), module("trained"))
+    assert exported(tmp_path) == "trained, with its adapter"

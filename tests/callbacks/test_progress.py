@@ -31,7 +31,7 @@ TRAINER = SimpleNamespace(is_global_zero=True, num_test_batches=[8])
 
 def test_one_line_a_rollout_with_the_time_left(now, capsys):
     progress = RolloutProgress()
-    module = SimpleNamespace(rollouts=2, max_rollouts=6)
+    module = SimpleNamespace(batches_done=2, max_rollouts=6)
     progress.on_train_start(TRAINER, module)
     now.value = 20.0
     progress.on_rollout_end(TRAINER, module, rollout(2))
@@ -47,7 +47,7 @@ def test_one_line_a_rollout_with_the_time_left(now, capsys):
 
 def test_no_time_left_is_told_of_an_endless_run(now, capsys):
     progress = RolloutProgress(every_n_rollouts=2)
-    module = SimpleNamespace(rollouts=0, max_rollouts=None)
+    module = SimpleNamespace(batches_done=0, max_rollouts=None)
     for index in range(3):
         progress.on_rollout_end(TRAINER, module, rollout(index))
     lines = capsys.readouterr().out.splitlines()
@@ -67,7 +67,7 @@ def test_other_ranks_are_silent(now, capsys):
 
 def test_a_file_gets_a_line_each_half_minute(now, capsys):
     progress = RolloutProgress()
-    progress.on_train_start(TRAINER, SimpleNamespace(rollouts=0))
+    progress.on_train_start(TRAINER, SimpleNamespace(batches_done=0))
     for now.value, done in ((10.0, 1), (31.0, 2), (40.0, 3), (62.0, 4)):
         progress.on_completions(TRAINER, None, done, 64, 620)
     assert capsys.readouterr().out.splitlines() == [
@@ -87,3 +87,19 @@ def test_clock():
 def test_bad_interval():
     with pytest.raises(InputError, match=r"progress\.every_n_rollouts is 0"):
         RolloutProgress(every_n_rollouts=0)
+
+
+def test_updates_of_fine_tuning_take_a_line_for_ten_and_one_for_the_last(capsys):
+    progress = RolloutProgress()
+    trainer = SimpleNamespace(is_global_zero=True)
+    module = SimpleNamespace(batches_done=0, batches_wanted=25)
+    progress.on_train_start(trainer, module)
+    for index in range(25):
+        metrics = {
+            "step": index + 1.0, "epoch": index / 10, "loss": 1.25, "grad_norm": 0.5, "learning_rate": 5e-5,
+            "tokens_per_s": 1234.0,
+        }  # fmt: skip
+        progress.on_metrics(trainer, module, index, metrics)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" epoch")[0] for line in lines] == ["step 10/25", "step 20/25", "step 25/25"]
+    assert "loss 1.2500 grad norm 0.50 lr 5.0e-05 | 1,234 tokens/s, 0:00 left" in lines[-1]

@@ -1,4 +1,6 @@
-"""The moments of a rollout that Lightning has no hooks for."""
+"""The moments of a rollout, and of training in general, that Lightning has no hooks for."""
+
+from collections.abc import Mapping
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -19,7 +21,13 @@ class RolloutCallback(Callback):
         return {}
 
     def on_rollout_end(self, trainer: Trainer, pl_module: LightningModule, rollout: Rollout) -> None:
-        """After the last update on a rollout; before the checkpoint of that rollout."""
+        """After the last update on a rollout; before the checkpoint of that rollout. Hands on what it logs."""
+        self.on_metrics(trainer, pl_module, rollout.index, rollout.metrics)
+
+    def on_metrics(
+        self, trainer: Trainer, pl_module: LightningModule, index: int, metrics: Mapping[str, float]
+    ) -> None:
+        """After training batch ``index`` (from 0, over the whole run) of any stage, a rollout or not: what it logs."""
 
 
 def rollout_callbacks(trainer: Trainer) -> list[RolloutCallback]:

@@ -1,6 +1,7 @@
-"""Checkpoints between rollouts, and where a resumed run finds the last one."""
+"""Checkpoints between training batches, and where a resumed run finds the last one."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from lightning.pytorch import LightningModule, Trainer
@@ -8,19 +9,18 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from r1lit.callbacks.base import RolloutCallback
 from r1lit.errors import InputError
-from r1lit.types import Rollout
 
 NAME = "last.ckpt"
 
 
 class RolloutCheckpoint(RolloutCallback, Checkpoint):
-    """Saves ``last.ckpt`` every so many rollouts, and after the last one.
+    """Saves ``last.ckpt`` every so many training batches (rollouts, or updates of fine-tuning), and after the last.
 
     Lightning's own ModelCheckpoint counts optimiser steps and tests divisibility, which breaks where a rollout takes
     several. The file (a folder under FSDP2) is written under another name and renamed, so it is always a whole one.
 
     Args:
-        every_n_rollouts: Rollouts between checkpoints; what a kill can cost.
+        every_n_rollouts: Batches between checkpoints; what a kill can cost.
     """
 
     def __init__(self, every_n_rollouts: int = 10) -> None:
@@ -30,9 +30,11 @@ class RolloutCheckpoint(RolloutCallback, Checkpoint):
         self._finished = 0
         self._saved = 0
 
-    def on_rollout_end(self, trainer: Trainer, pl_module: LightningModule, rollout: Rollout) -> None:
+    def on_metrics(
+        self, trainer: Trainer, pl_module: LightningModule, index: int, metrics: Mapping[str, float]
+    ) -> None:
         """Notes the count."""
-        self._finished = rollout.index + 1
+        self._finished = index + 1
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
@@ -42,7 +44,7 @@ class RolloutCheckpoint(RolloutCallback, Checkpoint):
             self._save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves after the last rollout where the Trainer's own limits ended the run."""
+        """Saves after the last batch where the Trainer's own limits ended the run."""
         if self._finished > self._saved:
             self._save(trainer)
 

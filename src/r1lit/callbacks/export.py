@@ -15,10 +15,11 @@ class HFExport(Callback):
     Args:
         when_tested: Also export a policy that was only measured, as the base stage needs; an earlier export in the
             folder may be of another model, and is replaced.
+        adapter: Also write a LoRA adapter by itself, in peft's format, to ``model/adapter``; the model has it merged.
     """
 
-    def __init__(self, when_tested: bool = True) -> None:
-        self.when_tested = when_tested
+    def __init__(self, when_tested: bool = True, adapter: bool = False) -> None:
+        self.when_tested, self.adapter = when_tested, adapter
         self._trained = False
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -32,4 +33,5 @@ class HFExport(Callback):
             self._export(trainer, pl_module)
 
     def _export(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        pl_module.policy.save_pretrained(Path(trainer.default_root_dir) / FOLDER)  # type: ignore[union-attr, operator]
+        folder = Path(trainer.default_root_dir) / FOLDER
+        pl_module.policy.save_pretrained(folder, adapter=self.adapter)  # type: ignore[union-attr, operator]

@@ -2,36 +2,40 @@
 
 import csv
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
 from r1lit.callbacks.base import RolloutCallback
-from r1lit.types import Rollout
 
 FILE = "metrics.csv"
 
 
 class MetricsFile(RolloutCallback):
-    """Appends a row for each rollout to ``metrics.csv``.
+    """Appends a row for each training batch (a rollout, or an update of fine-tuning) to ``metrics.csv``.
 
-    Lightning's CSVLogger deletes earlier rows when a run is resumed. Here a resumed run drops only the rows of rollouts
+    Lightning's CSVLogger deletes earlier rows when a run is resumed. Here a resumed run drops only the rows of batches
     that it does again.
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Drops rows from the rollout on that comes next."""
+        """Drops rows from the batch on that comes next."""
         path = Path(trainer.default_root_dir) / FILE
         if trainer.is_global_zero and path.is_file():
-            rows = [row for row in read_rows(path) if float(row["rollout"]) < pl_module.rollouts]  # type: ignore[operator]
-            _write(path, rows)
+            module: Any = pl_module
+            _write(path, [row for row in read_rows(path) if float(row[module.unit]) < module.batches_done])
 
-    def on_rollout_end(self, trainer: Trainer, pl_module: LightningModule, rollout: Rollout) -> None:
-        """Appends the rollout's metrics."""
+    def on_metrics(
+        self, trainer: Trainer, pl_module: LightningModule, index: int, metrics: Mapping[str, float]
+    ) -> None:
+        """Appends the batch's metrics."""
         if not trainer.is_global_zero:
             return
         path = Path(trainer.default_root_dir) / FILE
-        row = {"rollout": str(rollout.index), **{name: f"{value:.6g}" for name, value in rollout.metrics.items()}}
+        unit = str(pl_module.unit)
+        row = {unit: str(index), **{name: f"{value:.6g}" for name, value in metrics.items()}}
         known = read_header(path)
         if not known or set(row) - set(known):
             path.parent.mkdir(parents=True, exist_ok=True)

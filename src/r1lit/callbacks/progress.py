@@ -1,8 +1,8 @@
-"""One line for each rollout, and a moving one while completions come in."""
+"""One line for each rollout, or every few updates, and a moving one in between."""
 
 import sys
 import time
-from collections.abc import Sized
+from collections.abc import Mapping, Sized
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -15,6 +15,8 @@ TERMINAL_S = 0.25
 """Seconds between looks at what is under way, on a terminal."""
 FILE_S = 30.0
 """The same where the output is a file, in which every one is kept."""
+UPDATES = 10
+"""Updates of fine-tuning for one line that stays."""
 
 
 class RolloutProgress(RolloutCallback):
@@ -24,7 +26,8 @@ class RolloutProgress(RolloutCallback):
     each half minute in a file.
 
     Args:
-        every_n_rollouts: How often a rollout's line is printed.
+        every_n_rollouts: How often a rollout's line is printed; of fine-tuning, a line comes after ten times as many
+            updates.
     """
 
     def __init__(self, every_n_rollouts: int = 1) -> None:
@@ -38,7 +41,7 @@ class RolloutProgress(RolloutCallback):
         """Starts the clock."""
         self._start = self._began = self._shown = time.monotonic()
         module: Any = pl_module
-        self._first = int(module.rollouts)
+        self._first = int(module.batches_done)
 
     def on_completions(self, trainer: Trainer, pl_module: LightningModule, done: int, total: int, tokens: int) -> None:
         """Shows how far the rollout under way is."""
@@ -76,9 +79,7 @@ class RolloutProgress(RolloutCallback):
         m = rollout.metrics
         module: Any = pl_module
         wanted = int(module.max_rollouts or 0)
-        taken = self._began - self._start
-        done = rollout.index + 1 - self._first
-        left = f", {clock(taken / done * (wanted - rollout.index - 1))} left" if wanted else ""
+        left = self._left(rollout.index, wanted)
         of = f"/{wanted}" if wanted else ""
         rewards = " ".join(f"{k.removeprefix('reward/')} {v:.2f}" for k, v in m.items() if k.startswith("reward/"))
         print(
@@ -87,6 +88,31 @@ class RolloutProgress(RolloutCallback):
             f"kl {m.get('kl', 0.0):.4f} | {m['tokens_per_s']:,.0f} tokens/s{left}",
             flush=True,
         )
+
+    def on_metrics(
+        self, trainer: Trainer, pl_module: LightningModule, index: int, metrics: Mapping[str, float]
+    ) -> None:
+        """Shows an update of fine-tuning: each on a terminal's moving line, every tenth and the last on its own."""
+        module: Any = pl_module
+        wanted = int(module.batches_wanted or 0)
+        self._began = time.monotonic()
+        of = f"/{wanted}" if wanted else ""
+        line = (
+            f"step {metrics['step']:.0f}{of} epoch {metrics['epoch']:.2f} | loss {metrics['loss']:.4f} "
+            f"grad norm {metrics['grad_norm']:.2f} lr {metrics['learning_rate']:.1e} | "
+            f"{metrics['tokens_per_s']:,.0f} tokens/s{self._left(index, wanted)}"
+        )
+        if index + 1 < wanted and (index + 1) % (UPDATES * self.every_n_rollouts):
+            self._show(trainer, line)
+        elif trainer.is_global_zero:
+            self._shown = self._began
+            print(f"{_clear()}{line}", flush=True)
+
+    def _left(self, index: int, wanted: int) -> str:
+        """The time left after batch ``index``, at the speed so far."""
+        done = index + 1 - self._first
+        taken = self._began - self._start
+        return f", {clock(taken / done * (wanted - index - 1))} left" if wanted else ""
 
 
 def _clear() -> str:

@@ -59,25 +59,44 @@ class StageRecord(Callback):
         self._earlier_s = state_dict["wall_s"]
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes the record and prints the summary."""
+        """Writes the record of a stage that yields a model, and prints the summary."""
         if not trainer.is_global_zero:
             return
-        folder = Path(trainer.default_root_dir)
         module: Any = pl_module
-        metrics: Mapping[str, Any] = module.test_results
         previous = earlier_stage(module.policy.init_from)
-        record = {
+        record = self._record(trainer, module, previous) | {
+            "updates": int(module.updates),
+            "rollouts": int(module.rollouts),
+            "placebo": bool(module.placebo),
+        }
+        folder = Path(trainer.default_root_dir)
+        write_json(folder / STAGE_FILE, record)
+        print_summary(record, previous, folder, self.next_command)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes the record of a stage that yields data, and prints what was kept."""
+        if not trainer.is_global_zero:
+            return
+        module: Any = pl_module
+        previous = earlier_stage(module.policy.init_from) if module.policy is not None else None
+        record = self._record(trainer, module, previous)
+        record |= {"outputs": list(module.outputs), "data": module.manifest, "wall_s": round(module.elapsed_s, 2)}
+        folder = Path(trainer.default_root_dir)
+        write_json(folder / STAGE_FILE, record)
+        print_counts(record, folder, self.next_command)
+
+    def _record(self, trainer: Trainer, module: Any, previous: Mapping[str, Any] | None) -> dict[str, Any]:
+        """What every stage says of itself."""
+        folder = Path(trainer.default_root_dir)
+        return {
             "stage": self.name or folder.name,
             "title": self.title,
-            "metrics": metrics,
+            "metrics": module.test_results,
             "wall_s": round(self._wall_s(), 2),
             "peak_rss_gb": round(peak_rss_gb(), 3),
             "tokens_sampled": int(module.tokens_sampled),
-            "updates": int(module.updates),
-            "rollouts": int(module.rollouts),
             "seed": int(module.seed),
-            "placebo": bool(module.placebo),
-            "init_from": str(module.policy.init_from),
+            "init_from": None if module.policy is None else str(module.policy.init_from),
             "previous": previous and previous.get("stage"),
             "config": self.config,
             "fingerprint": self.fingerprint or {},
@@ -87,8 +106,6 @@ class StageRecord(Callback):
             "device": str(module.device),
             "world_size": trainer.world_size,
         }
-        write_json(folder / STAGE_FILE, record)
-        print_summary(record, previous, folder, self.next_command)
 
     def _wall_s(self) -> float:
         return self._earlier_s + time.monotonic() - self._began
@@ -120,6 +137,27 @@ def print_summary(
     console.print(table)
     console.print(
         f"{record['updates']} updates, {record['tokens_sampled']:,} tokens sampled, "
+        f"{record['wall_s'] / 60:.1f} minutes, peak memory {record['peak_rss_gb']:.2f} GB. Results: {folder}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if next_command:
+        console.print(f"Next: {next_command}", highlight=False, soft_wrap=True)
+
+
+def print_counts(record: Mapping[str, Any], folder: Path, next_command: str | None) -> None:
+    """Prints what became of the sampled completions."""
+    data = record["data"]
+    name = f"{record['stage']}: {record['title']}" if record.get("title") else record["stage"]
+    table = Table(title=f"{name}\nwhat became of {data['sampled']:,} completions of {data['prompts']:,} prompts")
+    table.add_column("reason")
+    table.add_column("completions", justify="right")
+    for reason, count in data["filters"].items():
+        table.add_row(reason, f"{count:,}")
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    console.print(table)
+    console.print(
+        f"{data['kept']:,} kept, of {data['prompts_answered']:,} prompts; {record['tokens_sampled']:,} tokens sampled, "
         f"{record['wall_s'] / 60:.1f} minutes, peak memory {record['peak_rss_gb']:.2f} GB. Results: {folder}",
         highlight=False,
         soft_wrap=True,

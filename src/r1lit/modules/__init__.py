@@ -4,5 +4,18 @@ from r1lit.modules.base import BaseModule
 from r1lit.modules.grpo import GRPOModule
 from r1lit.modules.objective import Objective
 from r1lit.modules.policy_module import PolicyModule
+from r1lit.modules.reject import RejectionModule
+from r1lit.modules.schedules import CosineToTenth
+from r1lit.modules.sft import SFTModule
+from r1lit.modules.stage import StageModule
 
-__all__ = ["BaseModule", "GRPOModule", "Objective", "PolicyModule"]
+__all__ = [
+    "BaseModule",
+    "CosineToTenth",
+    "GRPOModule",
+    "Objective",
+    "PolicyModule",
+    "RejectionModule",
+    "SFTModule",
+    "StageModule",
+]

@@ -1,0 +1,135 @@
+"""Sampled groups as journal entries and as rows of ``samples.parquet``."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from r1lit.data.filters import Candidate
+from r1lit.rewards.parsing import parse_response
+from r1lit.types import Completion, Prompt
+
+ROWS_AT_ONCE = 4096
+
+
+def to_entry(prompt: Prompt, group: Sequence[Candidate], tokens: Sequence[int], elapsed_s: float) -> dict[str, Any]:
+    """A group as a journal entry: what cannot be computed again, and the scores.
+
+    Args:
+        prompt: Whose completions these are.
+        group: Its completions, in order of their samples.
+        tokens: The length of each.
+        elapsed_s: Time spent on the stage so far.
+    """
+    return {
+        "key": prompt.id,
+        "elapsed_s": round(elapsed_s, 3),
+        "completions": [
+            {
+                "sample": c.completion.sample,
+                "text": c.completion.text,
+                "finish_reason": c.completion.finish_reason,
+                "tokens": count,
+                "scores": dict(c.scores),
+                "total": c.total,
+            }
+            for c, count in zip(group, tokens, strict=True)
+        ],
+    }
+
+
+def from_entry(prompt: Prompt, entry: Mapping[str, Any]) -> tuple[list[Candidate], list[int]]:
+    """The group of a journal entry and the lengths in tokens; token ids are not kept."""
+    rows = entry["completions"]
+    group = [Candidate(completion_of(prompt, row), row["scores"], row["total"]) for row in rows]
+    return group, [row["tokens"] for row in rows]
+
+
+def completion_of(prompt: Prompt, row: Mapping[str, Any]) -> Completion:
+    """A completion from its text, parsed again."""
+    reasoning, answer = parse_response(row["text"])
+    return Completion(
+        prompt=prompt,
+        sample=row["sample"],
+        prompt_ids=(),
+        token_ids=(),
+        logprobs=(),
+        text=row["text"],
+        finish_reason=row["finish_reason"],
+        reasoning=reasoning,
+        answer=answer,
+    )
+
+
+class SamplesFile:
+    """Writes ``samples.parquet`` row group by row group; the file is complete or not there at all.
+
+    Args:
+        path: The file.
+        rewards: Names of the rewards: one column each.
+    """
+
+    def __init__(self, path: Path, rewards: Sequence[str]) -> None:
+        self.path, self.rewards = path, rewards
+        self._draft = path.with_name(f".{path.name}.{os.getpid()}")
+        text, count, score = pa.string(), pa.int64(), pa.float64()
+        columns = dict.fromkeys(("prompt_id", "kind", "task", "language", "question", "reference"), text)
+        columns |= {"sample": count, "text": text, "answer": text, "finish_reason": text, "tokens": count}
+        columns |= {"total": score, **{f"reward/{name}": score for name in rewards}}
+        columns |= {"dropped": text, "rewritten": text}
+        self._schema = pa.schema(list(columns.items()))
+        self._rows: list[dict[str, Any]] = []
+
+    def __enter__(self) -> Self:
+        self._writer = pq.ParquetWriter(self._draft, self._schema)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._flush()
+        self._writer.close()
+        if error is None:
+            self._draft.replace(self.path)
+        else:
+            self._draft.unlink()
+
+    def add(self, candidate: Candidate, tokens: int, dropped: str | None, rewritten: str | None = None) -> None:
+        """Adds a completion.
+
+        Args:
+            candidate: With its scores.
+            tokens: Its length.
+            dropped: Why it is not trained on; None if it is.
+            rewritten: What is trained on instead of its text, if that was rewritten.
+        """
+        completion, prompt = candidate.completion, candidate.completion.prompt
+        row = {
+            "prompt_id": prompt.id,
+            "kind": prompt.kind,
+            "task": prompt.task,
+            "language": prompt.language,
+            "question": prompt.question,
+            "reference": prompt.answer,
+            "sample": completion.sample,
+            "text": completion.text,
+            "answer": completion.answer,
+            "finish_reason": completion.finish_reason,
+            "tokens": tokens,
+            "total": candidate.total,
+            "dropped": dropped,
+            "rewritten": rewritten,
+        }
+        self._rows.append(row | {f"reward/{name}": candidate.scores.get(name) for name in self.rewards})
+        if len(self._rows) >= ROWS_AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
+            self._rows = []
