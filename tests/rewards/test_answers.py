@@ -219,8 +219,11 @@ def test_spellings_found_on_the_data_sets(answer, gold, equal):
 
 @pytest.mark.parametrize(
     "piece",
-    [" ", "\t ", r"\ ", "~", ",", "1,111", "1/", "(", "{", "a ", "x=", r"\text{", r"\text{a}", "1 and ", r"\boxed{", "$",
-     "-", "^", r"^\circ,", "1 000 ", "sqrt(", ". ", "\u00b2", r"0.\overline{1}", "the answer is ", "1.", "<answer>", "a,"],
+    [
+        " ", "\t ", r"\ ", "~", ",", "1,111", "1/", "(", "{", "a ", "x=", r"\text{", r"\text{a}", "1 and ", r"\boxed{",
+        "$", "-", "^", r"^\circ,", "1 000 ", "sqrt(", ". ", "\u00b2", r"0.\overline{1}", "the answer is ", "1.",
+        "<answer>", "a,",
+    ],
 )  # fmt: skip
 def test_no_spelling_takes_the_patterns_long(piece):
     """What runs in this process must not hold it up: a comparison in a worker could be killed, this could not."""

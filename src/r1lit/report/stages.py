@@ -71,7 +71,7 @@ def stage_table(folders: Sequence[str | Path]) -> Table:
     """
     values = read_stages(folders)
     stages = [name for name in STAGES if values.get(name)]
-    table = Table(title="mean [smallest, largest] over runs")
+    table = Table(title="mean and range over runs")
     table.add_column("measure")
     for name in stages:
         table.add_column(f"{name} (n={max(map(len, values[name].values()))})", justify="right")
