@@ -96,7 +96,7 @@ def test_a_chain_killed_ten_times_equals_one_that_was_not(configs, tmp_path):
     rng = random.Random(int(os.environ.get("CHAIN_SEED", "0")))
     kills = 0
     while kills < KILLS:
-        if make(configs, killed, kill_after_s=rng.uniform(0.05, 0.3) * took_s) == 0:
+        if make(configs, killed, kill_after_s=rng.uniform(0.03, 0.15) * took_s) == 0:
             break
         kills += 1
     print(f"killed {kills} times")
