@@ -5,7 +5,7 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
-from r1lit.data import chatfile, sampled
+from r1lit.data import tablefile
 from r1lit.data.chatfile import ChatFile, read_chat_file
 from r1lit.data.filters import Candidate
 from r1lit.data.formats import ChatRow
@@ -37,7 +37,7 @@ def test_an_entry_gives_the_group_back():
 
 @pytest.mark.parametrize("at_once", [1, 100])
 def test_samples_file(tmp_path, monkeypatch, at_once):
-    monkeypatch.setattr(sampled, "ROWS_AT_ONCE", at_once)
+    monkeypatch.setattr(tablefile, "ROWS_AT_ONCE", at_once)
     with SamplesFile(tmp_path / "s.parquet", ["accuracy", "format"]) as file:
         file.add(group()[0], 7, None, "again")
         file.add(group()[1], 3, "truncated")
@@ -59,7 +59,7 @@ def test_an_error_leaves_no_file(tmp_path, make):
 
 
 def test_chat_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(chatfile, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(tablefile, "ROWS_AT_ONCE", 2)
     rows = [
         ChatRow(
             (Message("user", f"q{i}"), Message("assistant", f" a{i}\n")),

@@ -1,18 +1,15 @@
 """Chats as text in one Parquet file, for any tokenizer; ``ChatDataModule`` reads it, and so do people."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from r1lit.data.formats import ChatRow
+from r1lit.data.tablefile import TableFile
 from r1lit.types import Message
 
-ROWS_AT_ONCE = 4096
 _TEXTS = ("prompt_id", "kind", "task", "language")
 _SCHEMA = pa.schema(
     {
@@ -24,8 +21,8 @@ _SCHEMA = pa.schema(
 )
 
 
-class ChatFile:
-    """Writes chats row group by row group; the file is complete or not there at all.
+class ChatFile(TableFile):
+    """Writes chats.
 
     Of a row's ``meta``, prompt id, sample, kind, task and language are kept.
 
@@ -34,24 +31,7 @@ class ChatFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._draft = path.with_name(f".{path.name}.{os.getpid()}")
-        self._rows: list[dict[str, Any]] = []
-
-    def __enter__(self) -> Self:
-        self._writer = pq.ParquetWriter(self._draft, _SCHEMA)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            self._flush()
-        self._writer.close()
-        if error is None:
-            self._draft.replace(self.path)
-        else:
-            self._draft.unlink()
+        super().__init__(path, _SCHEMA)
 
     def add(self, row: ChatRow) -> None:
         """Adds a chat."""
@@ -59,14 +39,7 @@ class ChatFile:
         known = {name: None if (value := row.meta.get(name)) is None else str(value) for name in _TEXTS}
         sample = row.meta.get("sample")
         number = sample if isinstance(sample, int) else None
-        self._rows.append({"messages": messages, "source": row.source, **known, "sample": number})
-        if len(self._rows) >= ROWS_AT_ONCE:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=_SCHEMA))
-            self._rows = []
+        self._append({"messages": messages, "source": row.source, **known, "sample": number})
 
 
 def read_chat_file(path: Path) -> Iterator[ChatRow]:

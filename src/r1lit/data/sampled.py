@@ -1,19 +1,15 @@
 """Sampled groups as journal entries and as rows of ``samples.parquet``."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from r1lit.data.filters import Candidate
+from r1lit.data.tablefile import TableFile
 from r1lit.rewards.parsing import parse_response
 from r1lit.types import Completion, Prompt
-
-ROWS_AT_ONCE = 4096
 
 
 def to_entry(prompt: Prompt, group: Sequence[Candidate], tokens: Sequence[int], elapsed_s: float) -> dict[str, Any]:
@@ -65,8 +61,8 @@ def completion_of(prompt: Prompt, row: Mapping[str, Any]) -> Completion:
     )
 
 
-class SamplesFile:
-    """Writes ``samples.parquet`` row group by row group; the file is complete or not there at all.
+class SamplesFile(TableFile):
+    """Writes ``samples.parquet``.
 
     Args:
         path: The file.
@@ -74,30 +70,13 @@ class SamplesFile:
     """
 
     def __init__(self, path: Path, rewards: Sequence[str]) -> None:
-        self.path, self.rewards = path, rewards
-        self._draft = path.with_name(f".{path.name}.{os.getpid()}")
+        self.rewards = rewards
         text, count, score = pa.string(), pa.int64(), pa.float64()
         columns = dict.fromkeys(("prompt_id", "kind", "task", "language", "question", "reference"), text)
         columns |= {"sample": count, "text": text, "answer": text, "finish_reason": text, "tokens": count}
         columns |= {"total": score, **{f"reward/{name}": score for name in rewards}}
         columns |= {"dropped": text, "rewritten": text}
-        self._schema = pa.schema(list(columns.items()))
-        self._rows: list[dict[str, Any]] = []
-
-    def __enter__(self) -> Self:
-        self._writer = pq.ParquetWriter(self._draft, self._schema)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            self._flush()
-        self._writer.close()
-        if error is None:
-            self._draft.replace(self.path)
-        else:
-            self._draft.unlink()
+        super().__init__(path, pa.schema(list(columns.items())))
 
     def add(self, candidate: Candidate, tokens: int, dropped: str | None, rewritten: str | None = None) -> None:
         """Adds a completion.
@@ -125,11 +104,4 @@ class SamplesFile:
             "dropped": dropped,
             "rewritten": rewritten,
         }
-        self._rows.append(row | {f"reward/{name}": candidate.scores.get(name) for name in self.rewards})
-        if len(self._rows) >= ROWS_AT_ONCE:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
-            self._rows = []
+        self._append(row | {f"reward/{name}": candidate.scores.get(name) for name in self.rewards})
