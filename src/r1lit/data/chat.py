@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lightning.pytorch import LightningDataModule
 
 from r1lit.data.encoding import ChatEncoder
 from r1lit.data.mixing import Mixture
 from r1lit.data.packing import ChatBatch, collate, cut
+from r1lit.data.position import DealtDataModule, DealtLoader
 from r1lit.data.prompts import PromptBatches, PromptDataModule
 from r1lit.data.sources import BadRows, ChatSource, read_chats
 from r1lit.data.store import Store, is_remote, is_store, open_store, write_store
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 FOLDER = "tokenised"
 
 
-class ChatDataModule(LightningDataModule):
+class ChatDataModule(DealtDataModule):
     """Gives the module one :class:`~r1lit.data.packing.ChatBatch` for each Lightning batch, which is one update.
 
     Batches are the same for any number of processes, which divide the rows of each among themselves. What batch k holds
@@ -51,6 +51,9 @@ class ChatDataModule(LightningDataModule):
     Raises:
         InputError: If a number is out of range (data that cannot be used raise it when they are read).
     """
+
+    data_keys = ("sources", "rows")
+    data_name = "the rows"
 
     def __init__(
         self,
@@ -90,8 +93,6 @@ class ChatDataModule(LightningDataModule):
         self._usable: list[np.ndarray] = []
         self._mixture: Mixture | None = None
         self._pad_id = 0
-        self._position = 0
-        self._restored: dict[str, Any] | None = None
 
     # The policy's part
 
@@ -221,21 +222,8 @@ class ChatDataModule(LightningDataModule):
     # Position
 
     @property
-    def position(self) -> int:
-        """Batches trained on so far, which is the index of the next one; see ``PromptDataModule.position``."""
-        if self.trainer is None:
-            return self._position
-        # Lightning declares the tracker's base class, which has no such count.
-        return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
-
-    def state_dict(self) -> dict[str, Any]:
-        """The position, and what makes it meaningful: how the rows are dealt, and hashes of them."""
-        return {"position": self.position, **self._dealing()} if self._stores else {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up the position of a checkpoint; whether the data are still the same is checked when they are used."""
-        self._position = state_dict["position"]
-        self._restored = state_dict
+    def _has_data(self) -> bool:
+        return bool(self._stores)
 
     def _dealing(self) -> dict[str, Any]:
         return {
@@ -247,24 +235,11 @@ class ChatDataModule(LightningDataModule):
             "sources": [store.manifest.content for store in self._stores],
         }
 
-    def _check_restored(self) -> None:
-        if self._restored is None:
-            return
-        for key, now in self._dealing().items():
-            if (then := self._restored[key]) != now:
-                what = "the rows changed" if key in ("sources", "rows") else f"data.{key} was {then} and is {now} now"
-                raise InputError(f"cannot resume: {what} since the checkpoint; undo that, or start anew with init_from")
 
+class ChatLoader(DealtLoader):
+    """One batch after the other, from the DataModule's position on."""
 
-class ChatLoader:
-    """One batch after the other, from the DataModule's position on.
-
-    It has a length, so that Lightning does not fetch a batch ahead, and a state, so that Lightning knows that it can
-    resume; the position itself is the DataModule's.
-    """
-
-    def __init__(self, data: ChatDataModule) -> None:
-        self.data = data
+    data: ChatDataModule
 
     def __len__(self) -> int:
         """Batches of a Lightning epoch: all updates of the training."""
@@ -276,10 +251,3 @@ class ChatLoader:
         rank, ranks = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
         for index in range(self.data.position, self.data.updates):
             yield self.data.batch(index, rank, ranks)
-
-    def state_dict(self) -> dict[str, int]:
-        """The DataModule's position."""
-        return {"position": self.data.position}
-
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Nothing to do: the position was restored with the DataModule and the Trainer."""

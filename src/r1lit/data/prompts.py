@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule
 
+from r1lit.data.position import DealtDataModule, DealtLoader
 from r1lit.data.sampler import RolloutSampler
 from r1lit.errors import InputError
 from r1lit.tasks.base import PromptSource
@@ -16,7 +16,7 @@ from r1lit.types import Prompt
 Encode = Callable[[Prompt], list[int]]
 
 
-class PromptDataModule(LightningDataModule):
+class PromptDataModule(DealtDataModule):
     """Gives the module one ``list[Prompt]`` for each Lightning batch, the same list on every rank.
 
     A training batch is the prompts of one rollout; the ranks divide the completions among themselves later, so prompts
@@ -44,6 +44,9 @@ class PromptDataModule(LightningDataModule):
     Raises:
         InputError: If a number is out of range (loading raises it for data).
     """
+
+    data_keys = ("train",)
+    data_name = "the training prompts"
 
     def __init__(
         self,
@@ -80,8 +83,6 @@ class PromptDataModule(LightningDataModule):
         self._sampler: RolloutSampler | None = None
         self._encode: Encode | None = None
         self._max_tokens = 0
-        self._position = 0
-        self._restored: dict[str, Any] | None = None
 
     # Prompts
 
@@ -187,26 +188,8 @@ class PromptDataModule(LightningDataModule):
     # Position
 
     @property
-    def position(self) -> int:
-        """Rollouts trained on so far, which is the index of the next one.
-
-        With a Trainer it is the count of its finished ``training_step`` calls (of all epochs, and across resumes), not
-        of batches fetched: within ``training_step`` it is the index of the rollout under way, in
-        ``on_train_batch_end`` that of the next.
-        """
-        if self.trainer is None:
-            return self._position
-        # Lightning declares the tracker's base class, which has no such count.
-        return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
-
-    def state_dict(self) -> dict[str, Any]:
-        """The position, and what makes it meaningful: how the prompts are dealt, and a hash of them."""
-        return {"position": self.position, **self._dealing()} if self.train is not None else {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up the position of a checkpoint; whether the data are still the same is checked when they are used."""
-        self._position = state_dict["position"]
-        self._restored = state_dict
+    def _has_data(self) -> bool:
+        return self.train is not None
 
     def _dealing(self) -> dict[str, Any]:
         digest = hashlib.sha256()
@@ -219,14 +202,6 @@ class PromptDataModule(LightningDataModule):
             "shuffle": self.shuffle,
             "train": digest.hexdigest(),
         }
-
-    def _check_restored(self) -> None:
-        if self._restored is None:
-            return
-        for key, now in self._dealing().items():
-            if (then := self._restored[key]) != now:
-                what = "the training prompts changed" if key == "train" else f"data.{key} was {then} and is {now} now"
-                raise InputError(f"cannot resume: {what} since the checkpoint; undo that, or start anew with init_from")
 
     def _load(self, sources: PromptSource | list[PromptSource] | None, argument: str) -> list[Prompt]:
         if sources is None:
@@ -255,15 +230,10 @@ class PromptDataModule(LightningDataModule):
                 )
 
 
-class RolloutLoader:
-    """The prompts of one rollout after the other, from the DataModule's position on.
+class RolloutLoader(DealtLoader):
+    """The prompts of one rollout after the other, from the DataModule's position on."""
 
-    It has a length, so that Lightning does not fetch a batch ahead, and a state, so that Lightning knows that it can
-    resume; the position itself is the DataModule's.
-    """
-
-    def __init__(self, data: PromptDataModule) -> None:
-        self.data = data
+    data: PromptDataModule
 
     def __len__(self) -> int:
         """Batches of a Lightning epoch: ``max_rollouts``, or those of one pass over the prompts."""
@@ -274,13 +244,6 @@ class RolloutLoader:
         start = self.data.position
         for index in range(start, self.data.max_rollouts or start + len(self)):
             yield self.data.prompts_for_rollout(index)
-
-    def state_dict(self) -> dict[str, int]:
-        """The DataModule's position."""
-        return {"position": self.data.position}
-
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Nothing to do: the position was restored with the DataModule and the Trainer."""
 
 
 class PromptBatches:
