@@ -124,8 +124,7 @@ def print_summary(
     record: Mapping[str, Any], previous: Mapping[str, Any] | None, folder: Path, next_command: str | None
 ) -> None:
     """Prints the measures before and after."""
-    name = f"{record['stage']}: {record['title']}" if record.get("title") else record["stage"]
-    table = Table(title=f"{name}\nmeasured on the held-out prompts (95 % interval)")
+    table = Table(title=f"{_heading(record)}\nmeasured on the held-out prompts (95 % interval)")
     table.add_column("measure")
     if previous:
         table.add_column(f"before ({previous['stage']})", justify="right")
@@ -133,31 +132,32 @@ def print_summary(
     for name, interval in record["metrics"].items():
         before = [shown(previous["metrics"].get(name))] if previous else []
         table.add_row(name, *before, shown(interval))
-    console = Console(width=None if sys.stdout.isatty() else 110)
-    console.print(table)
-    console.print(
-        f"{record['updates']} updates, {record['tokens_sampled']:,} tokens sampled, "
-        f"{record['wall_s'] / 60:.1f} minutes, peak memory {record['peak_rss_gb']:.2f} GB. Results: {folder}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    if next_command:
-        console.print(f"Next: {next_command}", highlight=False, soft_wrap=True)
+    _print(table, f"{record['updates']} updates, ", record, folder, next_command)
 
 
 def print_counts(record: Mapping[str, Any], folder: Path, next_command: str | None) -> None:
     """Prints what became of the sampled completions."""
     data = record["data"]
-    name = f"{record['stage']}: {record['title']}" if record.get("title") else record["stage"]
-    table = Table(title=f"{name}\nwhat became of {data['sampled']:,} completions of {data['prompts']:,} prompts")
+    what = f"what became of {data['sampled']:,} completions of {data['prompts']:,} prompts"
+    table = Table(title=f"{_heading(record)}\n{what}")
     table.add_column("reason")
     table.add_column("completions", justify="right")
     for reason, count in data["filters"].items():
         table.add_row(reason, f"{count:,}")
+    done = f"{data['kept']:,} kept, of {data['prompts_answered']:,} prompts; "
+    _print(table, done, record, folder, next_command)
+
+
+def _heading(record: Mapping[str, Any]) -> str:
+    return f"{record['stage']}: {record['title']}" if record.get("title") else str(record["stage"])
+
+
+def _print(table: Table, done: str, record: Mapping[str, Any], folder: Path, next_command: str | None) -> None:
+    """Prints a table, and below it what was ``done`` at what cost, and the next command."""
     console = Console(width=None if sys.stdout.isatty() else 110)
     console.print(table)
     console.print(
-        f"{data['kept']:,} kept, of {data['prompts_answered']:,} prompts; {record['tokens_sampled']:,} tokens sampled, "
+        f"{done}{record['tokens_sampled']:,} tokens sampled, "
         f"{record['wall_s'] / 60:.1f} minutes, peak memory {record['peak_rss_gb']:.2f} GB. Results: {folder}",
         highlight=False,
         soft_wrap=True,
