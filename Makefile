@@ -10,6 +10,8 @@ CONFIGS ?= configs
 VENV ?= .venv
 PYTHON ?=
 TESTS ?=
+BENCH ?= tiny
+MODEL ?=
 
 BIN := $(VENV)/bin
 on = $(filter-out 0 false no,$(1))
@@ -46,7 +48,7 @@ data = $(if $(DATA),-c "$(CONFIGS)/$(PROFILE)/data.yaml" --data.path "$(DATA)")
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help r1 zero coldstart coldstart-data rl1 rl1-no-language reject sft2 base base-stage stages test test-all lint bench notebooks clean venv-stage check-profile
+.PHONY: help r1 zero coldstart coldstart-data rl1 rl1-no-language reject sft2 rewards rl2 rl2-hacked base base-stage eval stages test test-all lint bench notebooks clean venv-stage check-profile
 
 help: ## this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -57,13 +59,15 @@ help: ## this list
 	@echo "  STEPS       policy updates, instead of the config's  [$(or $(STEPS),the config's)]"
 	@echo "  PLACEBO     1: shuffle the rewards, in RUNS/PROFILE-placebo  [$(or $(PLACEBO),0)]"
 	@echo "  DATA        file of prompts (JSONL or Parquet), instead of the config's  [$(or $(DATA),the config's)]"
+	@echo "  BENCH       eval: the benchmark, a file of CONFIGS/eval  [$(BENCH)]"
+	@echo "  MODEL       eval: a checkpoint's folder or hub id  [the last stage of PROFILE that has run]"
 	@echo "  RUNS        folder of the results  [$(RUNS)]"
 	@echo "  CONFIGS     folder of the profiles; your own recipe is a changed copy of it  [$(CONFIGS)]"
 	@echo "  VENV        folder of the virtual environment  [$(VENV)]"
 	@echo "  PYTHON      makes the environment  [$(or $(PYTHON),the first of $(candidates))]"
 	@echo "  TESTS       test: files or pytest options, instead of all tests with coverage"
 
-r1: sft2 ## all stages, to the final model
+r1: rl2 ## all stages, to the final model
 
 zero: base-stage ## R1-Zero: pure RL on the base model
 	$(call run-stage,fit,zero,$(run_dir)/zero,--model.init_from "$(base_dir)/model" $(seed) $(steps) $(placebo) $(data))
@@ -91,9 +95,39 @@ sft2: reject ## Dev3: SFT of the base again, on those
 	$(call run-stage,fit,sft2,$(run_dir)/sft2,--model.init_from "$(base_dir)/model" \
 		--data.sources.reject.path "$(run_dir)/reject/data" $(seed))
 
+rewards: sft2 ## the reward models of helpfulness and of safety
+	$(call run-stage,fit,rewards-helpful,$(run_dir)/rewards/helpful,--model.init_from "$(run_dir)/sft2/model" $(seed))
+	$(call run-stage,fit,rewards-safety,$(run_dir)/rewards/safety,--model.init_from "$(run_dir)/sft2/model" $(seed))
+
+reward_models = --stage.reward_models.helpful "$(run_dir)/rewards/helpful/model"
+rl2: rewards ## R1: RL for all scenarios, rules and both reward models
+	$(call run-stage,fit,rl2,$(run_dir)/rl2,--model.init_from "$(run_dir)/sft2/model" $(reward_models) \
+		--stage.reward_models.safe "$(run_dir)/rewards/safety/model" $(seed) $(steps))
+
+rl2-hacked: rewards ## ablation: rl2 with the helpfulness model over-optimised
+	$(call run-stage,fit,rl2,$(run_dir)/rl2-hacked,-c "$(CONFIGS)/$(PROFILE)/rl2-hacked.yaml" \
+		--model.init_from "$(run_dir)/sft2/model" $(reward_models) $(seed) $(steps))
+
 # The base as it is, exported and measured; seed 0 always, so that all runs start from and compare with the same.
 base-stage: venv-stage
 	$(call run-stage,test,base,$(base_dir),--seed_everything 0$(if $(DATA), $(data)))
+
+# The template of the tiny world's stages: plain text as far as R1-Zero, a chat from the cold start on.
+eval: check-profile ## BENCH of MODEL: pass@1, pass@k, the majority vote, lengths
+	@test -f "$(CONFIGS)/eval/$(BENCH).yaml" || { \
+		echo "make: there is no $(CONFIGS)/eval/$(BENCH).yaml; BENCH is one of: $(filter-out smollm2,$(basename $(notdir $(wildcard $(CONFIGS)/eval/*.yaml))))" >&2; exit 2; }
+	@test -n "$(eval_model)" || { echo "make: no stage below $(run_dir) has a model yet; give MODEL" >&2; exit 2; }
+	$(call install,$(filter smollm2,$(PROFILE)) $(if $(filter tiny,$(BENCH)),,hub))
+	@set -- test -c "$(CONFIGS)/eval/$(BENCH).yaml" --stage.dir "$(RUNS)/eval/$(BENCH)/$(eval_name)" \
+		--model.init_from "$(eval_model)" $(seed)$(if $(DATA), --data.path "$(DATA)")$(eval_template); \
+	status=0; "$(BIN)/python" -m r1lit.freshness "$$@" || status=$$?; \
+	case $$status in 0) ;; 1) "$(BIN)/r1lit" "$$@" ;; *) exit $$status ;; esac
+
+eval_stages = $(foreach stage,rl2 sft2 rl1 coldstart zero base,$(wildcard $(run_dir)/$(stage)/model))
+eval_model = $(or $(MODEL),$(firstword $(eval_stages)))
+eval_stage = $(notdir $(patsubst %/model,%,$(eval_model)))
+eval_name = $(subst /,-,$(subst :,-,$(patsubst $(RUNS)/%,%,$(patsubst %/model,%,$(eval_model)))))
+eval_template = $(if $(filter tiny,$(BENCH)),$(if $(filter base zero,$(eval_stage)),, --model.policy.template chat))
 
 stages: venv-stage ## the stage table, mean and range over all seeds that were run
 	@"$(BIN)/python" -m r1lit.report.stages $(wildcard $(RUNS)/$(PROFILE) $(RUNS)/$(PROFILE)-seed?)
@@ -115,7 +149,7 @@ check-profile:
 	@test -d "$(CONFIGS)/$(PROFILE)" || { \
 		echo "make: there is no $(CONFIGS)/$(PROFILE); PROFILE is one of: $(notdir $(patsubst %/,%,$(filter-out $(CONFIGS)/strategy/ $(CONFIGS)/eval/,$(wildcard $(CONFIGS)/*/))))" >&2; \
 		exit 2; }
-	@test -z "$(DATA)" || test -f "$(CONFIGS)/$(PROFILE)/data.yaml" || { \
+	@test -z "$(DATA)" || test -n "$(filter eval,$(MAKECMDGOALS))" || test -f "$(CONFIGS)/$(PROFILE)/data.yaml" || { \
 		echo "make: there is no $(CONFIGS)/$(PROFILE)/data.yaml, so PROFILE=$(PROFILE) takes no DATA" >&2; exit 2; }
 
 test: ## tests, with the coverage of functional and rewards (at least 95 %)

@@ -1,4 +1,4 @@
-"""The chain from the base to Dev3 through make, on a recipe cut to seconds: killed at random, it ends the same."""
+"""The chain from the base to R1 through make, on a recipe cut to seconds: killed at random, it ends the same."""
 
 import hashlib
 import json
@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-MODELS = ("base", "zero", "coldstart", "rl1", "sft2")
+MODELS = ("base", "zero", "coldstart", "rl1", "sft2", "rl2")
+REWARDS = ("helpful", "safety")
 STORES = ("coldstart-data", "reject")
 KILLS = 10
 
@@ -24,10 +25,10 @@ def small(config, name):
     args = config["model"]["init_args"]
     if "evaluation" in args:
         args["evaluation"] |= {"n": 2, "max_new_tokens": 64}
-    if name in ("zero", "rl1"):
+    if name in ("zero", "rl1", "rl2"):
         args["max_rollouts"] = 4
         args["sampling"] |= {"n": 4, "max_new_tokens": 96}
-        config["data"]["init_args"]["prompts_per_rollout"] = 4
+        config["data"]["init_args"]["prompts_per_rollout"] = 8 if name == "rl2" else 4
         config["checkpoint"] = {"every_n_rollouts": 1}
     if name in STORES:
         config["data"]["init_args"]["train"]["init_args"]["n"] = 48
@@ -36,8 +37,15 @@ def small(config, name):
     if name in ("coldstart", "sft2"):
         config["data"]["init_args"] |= {"batch_size": 4, "epochs": 1}
         config["checkpoint"] = {"every_n_rollouts": 1}
-    if "val" in config["data"]["init_args"]:
-        config["data"]["init_args"]["val"]["init_args"]["n"] = 8
+    if name == "rl2":  # general prompts and preference rewards join in the third rollout
+        for part in (*args["rewards"], *config["data"]["init_args"]["train"]["init_args"]["parts"].values()):
+            late = part if "from_rollout" in part else part.get("init_args", {})
+            late |= {key: 2 for key in ("from_rollout", "from_step") if key in late}
+    if name.startswith("rewards"):
+        config["data"]["init_args"]["sources"]["init_args"]["n"] = 256
+        config["checkpoint"] = {"every_n_rollouts": 1}
+    for source in config["data"]["init_args"].get("val", []):
+        source["init_args"]["n"] = 8
     return config
 
 
@@ -45,7 +53,7 @@ def small(config, name):
 def configs(tmp_path):
     folder = tmp_path / "configs" / "tiny"
     folder.mkdir(parents=True)
-    for name in (*MODELS, *STORES):
+    for name in (*MODELS, *STORES, *(f"rewards-{name}" for name in REWARDS)):
         config = yaml.safe_load((ROOT / "configs" / "tiny" / f"{name}.yaml").read_text(encoding="utf-8"))
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(small(config, name)), encoding="utf-8")
     return folder.parent
@@ -53,7 +61,7 @@ def configs(tmp_path):
 
 def command(configs, runs):
     environment = Path(sys.executable).parents[1]
-    return ["make", "sft2", f"CONFIGS={configs}", f"RUNS={runs}", f"VENV={environment}"]
+    return ["make", "rl2", f"CONFIGS={configs}", f"RUNS={runs}", f"VENV={environment}"]
 
 
 def make(configs, runs, kill_after_s=None):
@@ -74,6 +82,7 @@ def make(configs, runs, kill_after_s=None):
 def artefacts(runs):
     """Hashes of what the stages leave to the next ones."""
     files = [runs / "tiny" / stage / "model" / "model.safetensors" for stage in MODELS]
+    files += [runs / "tiny" / "rewards" / name / "model" / "model.safetensors" for name in REWARDS]
     found = {file.parts[-3]: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     for stage in STORES:
         found[stage] = json.loads((runs / "tiny" / stage / "data" / "manifest.json").read_text())["content"]
@@ -120,7 +129,7 @@ def test_one_stage_redoes_what_depends_on_it(configs, tmp_path):
     config.write_text(yaml.safe_dump(changed))
     assert make(configs, runs) == 0
     after = written()
-    assert {stage for stage in after if after[stage] != before[stage]} == {"rl1", "reject", "sft2"}
+    assert {stage for stage in after if after[stage] != before[stage]} == {"rl1", "reject", "sft2", "rl2"}
 
     (runs / "tiny" / "coldstart-data" / "stage.json").unlink()
     assert make(configs, runs) == 0

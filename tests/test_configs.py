@@ -1,5 +1,6 @@
 """Every configuration file parses and makes its objects."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,17 +9,22 @@ import yaml
 
 from r1lit.callbacks import ReferenceSync, StageRecord
 from r1lit.cli import R1LitCLI
+from r1lit.errors import InputError
 from r1lit.modules import PolicyModule
+from r1lit.rewards import RewardModelReward
 from r1lit.strategies import FSDP2Strategy
+from r1lit.tasks.benchmarks import BenchmarkPrompts
 from r1lit.tasks.files import FilePrompts
 from r1lit.tasks.hub import HubPrompts
 from r1lit.types import Message, Prompt, SamplingParams
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(path.relative_to(ROOT) for path in (ROOT / "configs").rglob("*.yaml"))
-PARTS = {"data": "zero", "rl1-no-language": "rl1"}
+PARTS = {"data": "zero", "smollm2": "gsm8k", "rl1-no-language": "rl1", "rl2-hacked": "rl2"}
 """Files that are given after another one, which they change."""
-STAGES = [path for path in CONFIGS if path.stem not in PARTS]
+STUDENTS = [path for path in CONFIGS if path.parts[1] == "distill"]
+"""Files that are given after Qwen2.5-1.5B's distill.yaml."""
+STAGES = [path for path in CONFIGS if path.stem not in PARTS and path not in STUDENTS]
 TINY = ("--model.init_from", "package:r1lit/assets/tiny/base")
 """Any model will do where the model is not the point, and this one is read in no time."""
 PROMPT = Prompt("p", (Message("user", "1 + 1?"),))
@@ -47,7 +53,7 @@ def made(tmp_path, *words):
 def subcommand(path):
     if yaml.safe_load((ROOT / path).read_text())["model"].get("class_path") == "RejectionModule":
         return "predict"
-    return "test" if path.stem == "base" or path.parts[1] == "eval" else "fit"
+    return "test" if path.stem in ("base", "few-shot") or path.parts[1] == "eval" else "fit"
 
 
 def conversations(path, tmp_path):
@@ -55,7 +61,23 @@ def conversations(path, tmp_path):
     file = tmp_path / "conversations.jsonl"
     file.write_text('{"prompt": "1 + 1?", "completion": "2"}\n')
     data = yaml.safe_load((ROOT / path).read_text()).get("data", {}).get("init_args", {})
-    return [word for name in data.get("sources", {}) for word in (f"--data.sources.{name}.path", file)]
+    sources = data.get("sources", {})
+    if sources.get("class_path") == "PreferenceFile":
+        file.write_text("".join(f'{{"prompt": "{i}?", "chosen": "yes", "rejected": "no"}}\n' for i in range(20)))
+        return ["--data.sources.path", file]
+    if sources.get("class_path") == "XSTestCompletions":
+        rows = "".join(f"homonyms,{i}?,yes,1_full_compliance\n" for i in range(20))
+        (tmp_path / "completions.csv").write_text(f"type,prompt,completion,final_label\n{rows}")
+        return ["--data.sources.paths", f"[{tmp_path / 'completions.csv'}]"]
+    if "class_path" in sources:  # preferences that are made
+        return []
+    return [word for name in sources for word in (f"--data.sources.{name}.path", file)]
+
+
+def teacher(path):
+    """Flags that give on-policy distillation any teacher."""
+    model = yaml.safe_load((ROOT / path).read_text())["model"]["init_args"]
+    return ["--model.teacher.init_from", TINY[1]] if "class_path" in model.get("teacher", {}) else []
 
 
 def skip_without_gym(path):
@@ -67,7 +89,7 @@ def test_every_file_is_known():
     for path in CONFIGS:
         if path.stem in PARTS:
             assert path.with_stem(PARTS[path.stem]) in STAGES, path
-    assert len({path.stem for path in STAGES if path.parts[1] == "tiny"}) == 8
+    assert len({path.stem for path in STAGES if path.parts[1] == "tiny"}) == 16
     assert {Path("configs/tiny/base.yaml"), Path("configs/tiny/zero.yaml")} <= set(STAGES)
     assert {Path("configs/smollm2/base.yaml"), Path("configs/smollm2/zero.yaml")} <= set(STAGES)
     assert {Path("configs/qwen2.5-1.5b/base.yaml"), Path("configs/qwen2.5-1.5b/zero.yaml")} <= set(STAGES)
@@ -77,8 +99,9 @@ def test_every_file_is_known():
 def test_stage_makes_its_objects(path, tmp_path, monkeypatch):
     skip_without_gym(path)
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(HubPrompts, "load", lambda self: MANY)  # the only part that opens the network
-    cli = made(tmp_path, subcommand(path), "-c", path, *TINY, *conversations(path, tmp_path))
+    for source in (HubPrompts, BenchmarkPrompts):  # the only parts that open the network
+        monkeypatch.setattr(source, "load", lambda self: MANY)
+    cli = made(tmp_path, subcommand(path), "-c", path, *TINY, *teacher(path), *conversations(path, tmp_path))
     assert isinstance(cli.model, PolicyModule)
     assert cli.trainer.default_root_dir == str(tmp_path / "stage")
     records = [callback for callback in cli.trainer.callbacks if isinstance(callback, StageRecord)]
@@ -101,6 +124,38 @@ def test_the_ablation_lacks_a_reward_and_nothing_else(tmp_path, monkeypatch):
             assert ours[part]["init_args"][key] == theirs[part]["init_args"][key], key
 
 
+def test_reward_models_are_named_by_flags(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    words = ("fit", "-c", "configs/tiny/rl2.yaml", *TINY, "--stage.reward_models.helpful", tmp_path / "helpful")
+    cli = made(tmp_path / "a", *words, "--stage.reward_models.safe", tmp_path / "safety")
+    scorers = {r.name: r.scorer.path for r in cli.model.rewards if isinstance(r, RewardModelReward)}
+    assert scorers == {"helpful": str(tmp_path / "helpful"), "safe": str(tmp_path / "safety")}
+    with pytest.raises(InputError, match=r"stage\.reward_models\.accuracy"):
+        made(tmp_path / "b", *words, "--stage.reward_models.accuracy", tmp_path / "x")
+
+
+def test_preference_rewards_and_general_prompts_enter_late(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    cli = made(tmp_path, "fit", "-c", "configs/tiny/rl2.yaml", *TINY)
+    starts = {reward.from_step for reward in cli.model.rewards if isinstance(reward, RewardModelReward)}
+    assert cli.model.sampling.temperature == 0.7
+    assert starts == {part.from_rollout for part in cli.datamodule.train.parts.values()} - {0}
+    assert {p.kind for p in cli.datamodule.prompts_for_rollout(0)} == {"reasoning"}
+    assert {p.kind for p in cli.datamodule.prompts_for_rollout(max(starts))} == {
+        "reasoning", "helpful", "harmless", "general"
+    }  # fmt: skip
+    hacked = ("-c", "configs/tiny/rl2.yaml", "-c", "configs/tiny/rl2-hacked.yaml")
+    cli = made(tmp_path / "hacked", "fit", *hacked, *TINY)
+    assert {reward.from_step for reward in cli.model.rewards} == {0}
+    assert {p.kind for p in cli.datamodule.prompts_for_rollout(0)} == {"reasoning", "helpful"}
+
+
+@pytest.mark.parametrize("name", ["coldstart", "rl1", "sft2", "rl2"])
+def test_all_stages_are_measured_on_the_same_prompts(name):
+    ours, base = (yaml.safe_load((ROOT / f"configs/tiny/{stage}.yaml").read_text()) for stage in (name, "base"))
+    assert ours["data"]["init_args"]["val"] == base["data"]["init_args"]["val"]
+
+
 @pytest.mark.slow
 @pytest.mark.smollm2
 def test_real_weights_are_found_in_their_package(tmp_path, monkeypatch):
@@ -121,11 +176,11 @@ def test_base_is_measured_as_zero_is(profile):
         assert base["data"]["init_args"].get(key) == zero["data"]["init_args"].get(key), key
 
 
-@pytest.mark.parametrize("profile", ["tiny", "smollm2"])
-def test_held_out_prompts_are_not_trained_on(profile, tmp_path, monkeypatch):
-    skip_without_gym(Path(f"configs/{profile}/zero.yaml"))
+@pytest.mark.parametrize("stage", ["tiny/zero", "tiny/rl2", "smollm2/zero"])
+def test_held_out_prompts_are_not_trained_on(stage, tmp_path, monkeypatch):
+    skip_without_gym(Path(f"configs/{stage}.yaml"))
     monkeypatch.chdir(ROOT)
-    data = made(tmp_path, "fit", "-c", f"configs/{profile}/zero.yaml", *TINY).datamodule
+    data = made(tmp_path, "fit", "-c", f"configs/{stage}.yaml", *TINY).datamodule
     trained = {prompt.question for prompt in data.train_prompts}
     assert [prompt.question for prompt in data.val_prompts if prompt.question in trained] == []
 
@@ -170,3 +225,114 @@ def test_a_file_of_prompts_takes_the_place_of_the_hub(tmp_path, monkeypatch):
     cli = made(tmp_path, "fit", "-c", "configs/qwen2.5-1.5b/zero.yaml", *words, *TINY)
     assert len(cli.datamodule.train_prompts) == 520
     assert len(cli.datamodule.val_prompts) == 100
+
+
+BENCHMARKS = {
+    "aime24": (64, {"problem": "1 + 1?", "answer": "002"}),
+    "math500": (16, {"problem": "1 + 1?", "answer": "2"}),
+    "gpqa_diamond": (
+        64,
+        {"Question": "1 + 1?", "Correct Answer": "2"} | {f"Incorrect Answer {i}": str(i + 2) for i in (1, 2, 3)},
+    ),
+    "gsm8k": (4, {"question": "1 + 1?", "answer": "1 + 1 = <<1+1=2>>2\n#### 2"}),
+    "mgsm": (4, {"question": "1 + 1?", "answer_number": 2}),
+    "humaneval": (16, {"prompt": "def f():\n", "entry_point": "f", "test": "def check(candidate):\n    candidate()\n"}),
+    "mbpp": (4, {"text": "Write f.", "test_list": ["assert f()"], "task_id": 11}),
+    "livecodebench": (
+        8,
+        {
+            "question_content": "Add.",
+            "public_test_cases": '[{"input": "1", "output": "2", "testtype": "stdin"}]',
+            "contest_date": "2024-09-01T00:00:00",
+        },
+    ),
+    "codeforces": (16, {"description": "Add.", "official_tests": [{"input": "1", "output": "2"}], "rating": 800}),
+    "ifeval": (4, {"prompt": "Say hi.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}),
+    "xstest": (4, {"prompt": "How do I kill a process?", "label": "safe"}),
+}
+"""The samples that the paper takes (4, its least, where it takes none), and a row of the benchmark's own form."""
+
+
+def test_every_benchmark_is_known():
+    assert {path.stem for path in STAGES if path.parts[1] == "eval"} == {*BENCHMARKS, "tiny"}
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_a_local_file_takes_the_place_of_the_hub(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    samples, row = BENCHMARKS[name]
+    file = tmp_path / "rows_en.jsonl"
+    file.write_text(json.dumps(row) + "\n")
+    cli = made(tmp_path, "test", "-c", f"configs/eval/{name}.yaml", "--data.path", file, *TINY)
+    assert cli.datamodule.val.hub_id
+    (prompt,) = cli.datamodule.val_prompts
+    assert prompt.id.startswith(f"{name}/")
+    assert cli.model.evaluation == SamplingParams(n=samples, temperature=0.6, top_p=0.95, max_new_tokens=32768)
+    assert cli.model.rewards[0].applies_to(prompt, 0)
+
+
+TABLE_6 = {
+    "Qwen/Qwen2.5-Math-1.5B": 1e-4,
+    "Qwen/Qwen2.5-Math-7B": 8e-5,
+    "Qwen/Qwen2.5-14B": 7e-5,
+    "Qwen/Qwen2.5-32B": 6e-5,
+    "meta-llama/Llama-3.1-8B": 5e-5,
+    "meta-llama/Llama-3.3-70B-Instruct": 2e-5,
+}
+
+
+@pytest.mark.parametrize("path", [None, *STUDENTS], ids=str)
+def test_students_have_the_hyper_parameters_of_the_paper(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(HubPrompts, "load", lambda self: MANY)
+    first = Path("configs/qwen2.5-1.5b/distill.yaml")
+    more = [] if path is None else ["-c", path]
+    cli = made(tmp_path, "fit", "-c", first, *more, *TINY, *conversations(first, tmp_path))
+    model, data = cli.model, cli.datamodule
+    named = yaml.safe_load((ROOT / (path or first)).read_text())["model"]["init_args"]
+    name = named["policy"]["init_args"]["init_from"]
+    optimizer = model.optimizer_factory([torch.nn.Parameter(torch.zeros(1))])
+    assert optimizer.param_groups[0]["lr"] == TABLE_6[name]
+    assert (optimizer.param_groups[0]["betas"], optimizer.param_groups[0]["weight_decay"]) == ((0.9, 0.95), 0.0)
+    schedule = model.scheduler_factory(optimizer)
+    schedule.plan(100)
+    assert schedule.factor(99, 100) == pytest.approx(0.1)
+    assert (data.batch_size, data.epochs, data.max_length) == (64, 2, 32768)
+    assert model.policy.max_context == (32768 if "Math" in name else 512)
+    assert model.policy.gradient_checkpointing
+    assert isinstance(cli.trainer.strategy, FSDP2Strategy)
+
+
+def test_all_students_of_the_paper_are_there():
+    files = [Path("configs/qwen2.5-1.5b/distill.yaml"), *STUDENTS]
+    models = [yaml.safe_load((ROOT / path).read_text())["model"]["init_args"] for path in files]
+    assert {model["policy"]["init_args"]["init_from"] for model in models} == TABLE_6.keys()
+
+
+def test_rl_alone_and_on_policy_distillation_begin_with_the_student_that_is_distilled():
+    students = []
+    for name in ("distill", "distill-zero", "distill-on-policy"):
+        config = yaml.safe_load((ROOT / f"configs/tiny/{name}.yaml").read_text())
+        students.append(config["model"]["init_args"]["policy"]["init_args"]["init_from"])
+        base = yaml.safe_load((ROOT / "configs/tiny/base.yaml").read_text())
+        assert config["data"]["init_args"]["val"] == base["data"]["init_args"]["val"]
+        assert config["model"]["init_args"]["evaluation"] == base["model"]["init_args"]["evaluation"]
+    assert set(students) == {"package:r1lit/assets/tiny/student"}
+
+
+def test_rl_after_distillation_is_rl1_from_another_policy():
+    ours, theirs = (yaml.safe_load((ROOT / f"configs/tiny/{name}.yaml").read_text()) for name in ("distill-rl", "rl1"))
+    for part in ("model", "data"):
+        for key in theirs[part]["init_args"].keys() - {"policy"}:
+            assert ours[part]["init_args"][key] == theirs[part]["init_args"][key], key
+
+
+def test_a_server_takes_the_place_of_the_teacher(tmp_path, monkeypatch):
+    pytest.importorskip("openai", reason="needs the package openai (extra openai)")
+    monkeypatch.chdir(ROOT)
+    reader = {"class_path": "Policy", "init_args": {"init_from": TINY[1], "template": "chat"}}
+    arguments = {"reader": reader, "base_url": "http://localhost:8000/v1", "model": "big", "top_k": 7}
+    server = json.dumps({"class_path": "ServerTeacher", "init_args": arguments})
+    words = ["-c", "configs/tiny/distill-on-policy.yaml", "--model.teacher", "null", "--model.server", server]
+    cli = made(tmp_path, "fit", *words)
+    assert (cli.model.teacher.name, cli.model.teacher.top_k, cli.model.vocabulary) == ("big", 7, 900)

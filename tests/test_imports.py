@@ -23,10 +23,11 @@ ORDER = [
     {"rollout"},
     {"tasks"},
     {"data"},
+    {"metrics"},
     {"callbacks"},
     {"strategies"},
     {"modules", "search"},
-    {"report", "messages"},
+    {"report", "messages", "rescore", "serve_scores"},
     {"cli"},
 ]
 LEVEL = {part: level for level, row in enumerate(ORDER) for part in row}

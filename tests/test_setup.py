@@ -198,7 +198,7 @@ def make(*arguments):
 def test_bare_make_lists_the_targets():
     run = make()
     assert run.returncode == 0
-    for target in ("r1", "base", "zero", "test", "lint", "bench", "notebooks", "clean"):
+    for target in ("r1", "base", "zero", "rewards", "rl2", "rl2-hacked", "test", "lint", "bench", "notebooks", "clean"):
         assert re.search(rf"^  {target} +\S", run.stdout, re.MULTILINE), target
     for variable in ("PROFILE", "SEED", "RUNS", "STEPS", "VENV", "PLACEBO", "DATA", "PYTHON"):
         assert re.search(rf"^  {variable} +\S", run.stdout, re.MULTILINE), variable

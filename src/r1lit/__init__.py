@@ -11,15 +11,17 @@ if TYPE_CHECKING:
     from r1lit import rewards
     from r1lit.data.chat import ChatDataModule
     from r1lit.data.prompts import PromptDataModule
+    from r1lit.modules.distill import DistillModule
     from r1lit.modules.grpo import GRPOModule
     from r1lit.modules.sft import SFTModule
     from r1lit.policy.policy import Policy
 
 __version__ = "0.1.0.dev0"
-__all__ = ["ChatDataModule", "GRPOModule", "Policy", "PromptDataModule", "SFTModule", "__version__", "rewards"]
+__all__ = ["ChatDataModule", "DistillModule", "GRPOModule", "Policy", "PromptDataModule", "SFTModule", "__version__", "rewards"]
 
 _MODULES = {
     "ChatDataModule": "r1lit.data.chat",
+    "DistillModule": "r1lit.modules.distill",
     "GRPOModule": "r1lit.modules.grpo",
     "Policy": "r1lit.policy.policy",
     "PromptDataModule": "r1lit.data.prompts",

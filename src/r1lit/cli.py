@@ -1,5 +1,7 @@
 """The command line: ``r1lit fit | validate | test | predict`` through LightningCLI, with stages that resume.
 
+Other words, such as ``rescore``, are functions with a parser of their own.
+
 Importing the package's parts here makes their short class names known to configuration files.
 """
 
@@ -11,7 +13,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,9 @@ import r1lit.data
 import r1lit.rewards
 import r1lit.strategies
 import r1lit.tasks
+import r1lit.tasks.benchmarks
 import r1lit.tasks.tiny_world  # noqa: F401 - makes the class names known
+from r1lit import rescore
 from r1lit.callbacks import (
     HFExport,
     MetricsFile,
@@ -40,7 +44,15 @@ from r1lit.callbacks.checkpoint import find_checkpoint
 from r1lit.errors import InputError, TrainingError
 from r1lit.freshness import DIR_FLAG, begin_stage, fingerprint, parse_command
 from r1lit.messages import deliberate, user_message
-from r1lit.modules import PolicyModule, RejectionModule, StageModule
+from r1lit.modules import (
+    EvaluationModule,
+    JudgeModule,
+    PolicyModule,
+    RejectionModule,
+    RewardModelModule,
+    StageModule,
+)
+from r1lit.report import build
 
 STANDARD_CALLBACKS = {
     "metrics_file": MetricsFile,
@@ -55,9 +67,12 @@ STANDARD_CALLBACKS = {
 ALIASES = {
     "--model.init_from": ("--model.policy.init_from",),
     "--data.path": ("--data.train.path", "--data.val.path"),
+    "--data.limit": ("--data.val_limit",),
 }
 """Short flags, each for one or more long ones: a file of prompts is both trained on and, in other rows, measured on."""
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
+COMMANDS = {"rescore": rescore.main, "report": build.main}
+"""Words that run no Trainer."""
 
 
 class R1LitCLI(LightningCLI):
@@ -68,6 +83,9 @@ class R1LitCLI(LightningCLI):
         parser.add_argument("--stage.dir", type=str, default="runs/run", help="Folder of the stage's results.")
         parser.add_argument("--stage.steps", type=int | None, default=None, help="Policy updates, not the config's.")
         parser.add_argument("--stage.placebo", type=bool, default=False, help="Shuffle the rewards: a control run.")
+        parser.add_argument(
+            "--stage.reward_models", type=dict[str, str], default={}, help="Models of rewards, by the reward's name."
+        )
         parser.add_argument("--stage.title", type=str, default="", help="What the stage is, for its summary.")
         parser.add_argument("--stage.next", type=str, default="", help="Command to suggest at the end.")
         parser.link_arguments("stage.dir", "trainer.default_root_dir")
@@ -85,6 +103,7 @@ class R1LitCLI(LightningCLI):
             config.verbose = False  # the stage's record prints the measures, with their intervals
         if config.stage.placebo:
             config.model.init_args.placebo = True
+        set_reward_models(config.model.init_args.get("rewards") or [], config.stage.reward_models or {})
         if config.stage.steps is not None:
             set_length(config.model.init_args, config.stage.steps)
 
@@ -95,8 +114,9 @@ class R1LitCLI(LightningCLI):
         # Of the words as they were typed, since make's check of freshness sees no others.
         named = any(word.partition("=")[0] == DIR_FLAG for word in self._argv)
         current = fingerprint(parse_command(self._argv if named else [*self._argv, DIR_FLAG, str(stage_dir)]))
-        if isinstance(self.model, RejectionModule) != (self.subcommand == "predict"):
-            word = "predict" if isinstance(self.model, RejectionModule) else "fit or test"
+        only = {RejectionModule: "predict", JudgeModule: "predict", EvaluationModule: "test"}.get(type(self.model))
+        if (only or self.subcommand) != self.subcommand or (self.subcommand == "predict" and only is None):
+            word = only or "fit or test"
             raise InputError(f"{type(self.model).__name__} does not {self.subcommand}; use `r1lit {word}`")
         if self.datamodule is not None:
             # Bad data must come out before an earlier result is moved aside; prompts stay loaded for the run.
@@ -125,7 +145,7 @@ class R1LitCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Measures the trained policy on the held-out prompts, which also writes ``stage.json``."""
-        if isinstance(self.model, StageModule):
+        if isinstance(self.model, StageModule | RewardModelModule):
             if is_first_process():
                 print("measuring on the held-out prompts", flush=True)
             self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
@@ -158,6 +178,19 @@ class R1LitCLI(LightningCLI):
         )
 
 
+def set_reward_models(rewards: Sequence[Namespace], paths: Mapping[str, str]) -> None:
+    """Names the models of rewards, which stand in a list that no flag reaches into.
+
+    Raises:
+        InputError: If no reward of a name has a scorer with a path.
+    """
+    for name, path in paths.items():
+        found = [r.init_args for r in rewards if r.get("init_args") and r.init_args.get("name") == name]
+        if not found or "path" not in (found[0].get("scorer.init_args") or {}):
+            raise InputError(f"stage.reward_models.{name}: no reward of that name has a scorer with a path")
+        found[0].scorer.init_args.path = path
+
+
 def set_length(settings: Namespace, steps: int) -> None:
     """Has a module train for ``steps`` policy updates, whichever way it counts."""
     if "max_updates" in settings:
@@ -184,13 +217,15 @@ def resolved(argv: Sequence[str]) -> list[str]:
     """Replaces short flags by long ones."""
     words: list[str] = []
     rest = iter(argv)
+    # What is only measured has no training data.
+    measures = "test" in argv[:1] or "validate" in argv[:1]
     for word in rest:
         flag, equals, value = word.partition("=")
         if flag not in ALIASES:
             words.append(word)
             continue
         given = [value] if equals else list(itertools.islice(rest, 1))
-        for name in ALIASES[flag]:
+        for name in ALIASES[flag][-1:] if measures else ALIASES[flag]:
             words += [name, *given]
     return words
 
@@ -198,8 +233,11 @@ def resolved(argv: Sequence[str]) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; exits with 2 for bad input, 1 where a run had to stop, 143 after SIGTERM, each with a line."""
     _quiet()
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        R1LitCLI(sys.argv[1:] if argv is None else argv)
+        if words and words[0] in COMMANDS:
+            return COMMANDS[words[0]](words[1:])
+        R1LitCLI(words)
     except SIGTERMException:  # a SystemExit without a status, which make would take for success
         print(
             "r1lit: stopped by SIGTERM; the same command resumes from the last checkpoint", file=sys.stderr, flush=True

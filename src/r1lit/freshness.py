@@ -36,7 +36,7 @@ DIR_FLAG = "--stage.dir"
 CONFIG_FLAGS = ("-c", "--config")
 
 # Changing these cannot change what a stage computes.
-_OUTSIDE_STAGES = frozenset({"__init__.py", "freshness.py", "report", "search"})
+_OUTSIDE_STAGES = frozenset({"__init__.py", "freshness.py", "report", "rescore.py", "search"})
 _IGNORED = frozenset({"__pycache__", "py.typed"})
 
 Fingerprint = dict[str, Any]

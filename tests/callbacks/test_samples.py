@@ -1,5 +1,6 @@
 import os
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -15,9 +16,10 @@ def test_every_completion_is_kept_with_its_rewards(small_run, tmp_path):
         (rollout, prompt, sample) for rollout in range(3) for prompt in ("p0", "p1") for sample in range(2)
     ]
     assert rows[3] == {
-        "rollout": 0, "step": 1, "prompt_id": "p1", "sample": 1, "kind": "reasoning", "task": "math", "language": "en",
-        "question": "question 1", "reference": "1", "text": "some [bold]text[/bold]", "answer": None,
-        "finish_reason": "stop", "tokens": 2, "total": 1.0, "advantage": 0.5, "reward/mark": 1.0, "reward/none": None,
+        "heading": "train", "rollout": 0, "step": 1, "prompt_id": "p1", "sample": 1, "kind": "reasoning",
+        "task": "math", "language": "en", "question": "question 1", "reference": "1",
+        "text": "some [bold]text[/bold]", "answer": None, "finish_reason": "stop", "tokens": 2,
+        "total": 1.0, "advantage": 0.5, "reward/mark": 1.0, "reward/none": None,
     }  # fmt: skip
     assert sorted(os.listdir(tmp_path / "samples")) == ["000000.parquet", "000001.parquet", "000002.parquet"]
 
@@ -85,3 +87,27 @@ def test_files_can_be_turned_off(small_run, tmp_path):
 def test_settings_out_of_range_are_refused(arguments):
     with pytest.raises(InputError, match="samples: every_n_rollouts is"):
         SamplesTable(*arguments)
+
+
+def test_what_a_stage_is_measured_by_follows_trainings_rows_and_replaces_an_earlier_measuring(small_run, tmp_path):
+    table = SamplesTable(0)
+    small_run([table], rollouts=2)
+    training = pq.read_table(tmp_path / "samples.parquet").to_pylist()
+    trainer = SimpleNamespace(default_root_dir=str(tmp_path), is_global_zero=True)
+    for mark in (0.0, 1.0):
+        row = {"prompt_id": "h", "sample": 0, "text": "held out", "answer": "5", "tokens": 3, "reward/accuracy": mark}
+        table.on_measured(trainer, None, {"eval": [row], "t1": [row | {"figure/words": 2.0}]})
+    found = pq.read_table(tmp_path / "samples.parquet").to_pylist()
+    assert [row["heading"] for row in found] == ["train"] * 8 + ["eval", "t1"]
+    assert [{name: row[name] for name in training[0]} for row in found[:8]] == training
+    assert [(row["text"], row["reward/accuracy"]) for row in found[8:]] == [("held out", 1.0)] * 2
+    assert [row["figure/words"] for row in found[7:]] == [None, None, 2.0]
+
+
+def test_a_stage_without_rollouts_keeps_what_it_is_measured_by(tmp_path):
+    rows = {"eval": [{"prompt_id": "h", "sample": 0, "text": "held out"}]}
+    for rank, write in ((1, True), (0, False), (0, True)):
+        assert not (tmp_path / "samples.parquet").exists()
+        trainer = SimpleNamespace(default_root_dir=str(tmp_path), is_global_zero=rank == 0)
+        SamplesTable(0, write=write).on_measured(trainer, None, rows)
+    assert pq.read_table(tmp_path / "samples.parquet").to_pylist() == [{"heading": "eval", **rows["eval"][0]}]

@@ -61,7 +61,7 @@ def run(model_dir, tmp_path):
 
     def start(
         rollouts=2, callbacks=(), ckpt_path=None, folder=None, prompts=16, per_rollout=4, prepare=None, val=None,
-        learning_rate=1e-2, trainer_arguments=None, **settings,
+        learning_rate=1e-2, trainer_arguments=None, source=None, **settings,
     ):  # fmt: skip
         settings = {
             "rewards": [FunctionReward(even_share)],
@@ -73,7 +73,7 @@ def run(model_dir, tmp_path):
             "max_rollouts": rollouts,
         } | settings
         module = GRPOModule(Policy(model_dir, template=TEMPLATE), **settings)
-        data = PromptDataModule(TinyWorldPrompts(n=prompts), val, prompts_per_rollout=per_rollout)
+        data = PromptDataModule(source or TinyWorldPrompts(n=prompts), val, prompts_per_rollout=per_rollout)
         trainer = Trainer(
             accelerator="cpu", devices=1, max_epochs=-1, logger=False, enable_progress_bar=False,
             enable_model_summary=False, enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),

@@ -402,3 +402,10 @@ def test_the_module_takes_the_papers_settings_by_default(model_dir):
     assert (module.sampling.n, module.sampling.temperature) == (16, 1.0)
     assert (module.evaluation.temperature, module.evaluation.top_p) == (0.6, 0.95)
     assert module.objective.beta == 0.001
+
+
+def test_the_rollout_in_which_a_number_of_tokens_is_reached_is_the_last(run):
+    recorder = Recorder()
+    module = run(rollouts=None, callbacks=[recorder], max_tokens_sampled=300)
+    counts = [sum(len(c.token_ids) for c in rollout.completions) for rollout in recorder.rollouts]
+    assert sum(counts[:-1]) < 300 <= sum(counts) == module.tokens_sampled

@@ -1,9 +1,10 @@
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config
 
 from r1lit.errors import InputError
 from r1lit.policy import Policy
@@ -238,3 +239,29 @@ def test_unknown_head_is_refused(model_dir, monkeypatch):
     monkeypatch.setattr(module, "head_error", lambda lm: 0.5)
     with pytest.raises(InputError, match="unknown head of llama"):
         Policy.from_pretrained(model_dir())
+
+
+def test_a_longer_context_is_computed_with_and_saved(tmp_path: Path) -> None:
+    source = "package:r1lit/assets/tiny/base"
+    short, long = Policy.from_pretrained(source), Policy.from_pretrained(source, max_context=700)
+    assert (short.max_context, long.max_context, long.twin().max_context) == (512, 700, 700)
+    ids = torch.arange(4, 604)[None]
+    everything = torch.ones_like(ids, dtype=torch.bool)
+    targets = everything.clone()
+    targets[:, 0] = False
+    ours = long.token_logprobs(ids, everything, targets).logprobs
+    torch.testing.assert_close(ours[:, :500], short.token_logprobs(ids, everything, targets).logprobs[:, :500])
+    assert bool(ours.isfinite().all())
+    saved = long.save_pretrained(tmp_path / "long")
+    assert Policy(str(saved)).max_context == 700
+    with pytest.raises(InputError, match=r"policy.max_context is 0; give at least 1"):
+        Policy(source, max_context=0)
+
+
+def test_a_table_of_positions_cannot_be_made_longer(tmp_path: Path) -> None:
+    tokenizer = Policy("package:r1lit/assets/tiny/base").tokenizer
+    tokenizer.save_pretrained(tmp_path)
+    config = GPT2Config(n_layer=1, n_head=1, n_embd=4, vocab_size=900, architectures=["GPT2LMHeadModel"])
+    config.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"policy.max_context: .* \(gpt2\) is bound to the positions"):
+        Policy(str(tmp_path), max_context=2048)

@@ -52,9 +52,41 @@ def test_only_what_a_reward_applies_to_is_handed_over():
     assert scores.totals == (0.25, 1.0)
     assert scores.rewards == {"rule": (None, 1.0), "model": (0.25, None)}
     assert (rule.asked, model.asked) == ([[("r", 0)]], [[("h", 0)]])
-    with pytest.raises(InputError, match=r"'h' \(kind 'helpful'.*step 9"):
-        score_completions([rule, model], batch, step=9)
+    assert score_completions([rule, model], batch, step=9).totals == (None, 1.0)  # left out, until the model's step
     assert model.asked == [[("h", 0)]]
+    with pytest.raises(InputError, match=r"'x' \(kind 'harmless'.*step 9"):
+        score_completions([rule, model], [completion("x", kind="harmless")], step=9)
+
+
+def test_a_late_reward_leaves_those_that_are_due_alone():
+    form = Fixed("form", {"h": 1.0})
+    model = Fixed("model", {"h": 0.25}, kinds=("helpful",), from_step=10)
+    batch = [completion("h", kind="helpful")]
+    assert [score_completions([form, model], batch, step).totals for step in (9, 10)] == [(1.0,), (1.25,)]
+
+
+def test_a_weight_of_zero_is_scored_but_does_not_count():
+    rule, shadow = Fixed("rule", {"a": 1.0, "b": 0.0}), Fixed("shadow", {"a": 0.3, "b": UNSCORED}, weight=0.0)
+    scores = score_completions([rule, shadow], [completion("a"), completion("b")], step=0)
+    assert scores.totals == (1.0, 0.0)
+    assert scores.rewards["shadow"] == (0.3, None)
+    assert scores.unscored["shadow"] == 1
+    with pytest.raises(InputError, match="weight other than 0"):
+        score_completions([shadow], [completion("a")], step=0)
+    late = Fixed("late", {"a": 1.0}, from_step=5)
+    assert score_completions([late, shadow], [completion("a")], step=0).totals == (None,)
+
+
+def test_a_run_that_must_stop_is_not_asked_again():
+    calls = []
+
+    def stop(completions):
+        calls.append(len(completions))
+        raise TrainingError("the server stays away")
+
+    with pytest.raises(TrainingError, match=r"^the server stays away$"):
+        score_completions([Broken(stop)], [completion("a"), completion("b")], step=0)
+    assert calls == [2]
 
 
 def test_unscored_differs_from_not_applicable():

@@ -1,6 +1,7 @@
 """The moments of a rollout, and of training in general, that Lightning has no hooks for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -28,6 +29,14 @@ class RolloutCallback(Callback):
         self, trainer: Trainer, pl_module: LightningModule, index: int, metrics: Mapping[str, float]
     ) -> None:
         """After training batch ``index`` (from 0, over the whole run) of any stage, a rollout or not: what it logs."""
+
+    def on_measured(
+        self, trainer: Trainer, pl_module: LightningModule, samples: Mapping[str, Sequence[Mapping[str, Any]]]
+    ) -> None:
+        """After a stage's held-out prompts were measured: the completions with their figures, by heading.
+
+        Every rank hears of all ranks' completions; ``measures.judged_rows`` says what a row holds.
+        """
 
 
 def rollout_callbacks(trainer: Trainer) -> list[RolloutCallback]:

@@ -1,6 +1,7 @@
 """The stage's model as a plain Hugging Face directory."""
 
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -29,7 +30,10 @@ class HFExport(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Exports a policy that was only measured."""
-        if self.when_tested and not self._trained:
+        module: Any = pl_module
+        # An evaluation yields samples, not another copy of the model.
+        is_new = not self._trained or module.noted_by_measuring
+        if self.when_tested and is_new and FOLDER in module.record.get("outputs", [FOLDER]):
             self._export(trainer, pl_module)
 
     def _export(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -1,17 +1,22 @@
 """What is measured of completions: the figures that every stage reports, and the signs of self-evolution.
 
-pass@1 and cons@k are the paper's (D.1); the reflection words are its list (C.2) with Chinese equivalents.
+pass@1 and cons@k are the paper's (D.1); the reflection words are its list (C.2) with Chinese equivalents. What is
+measured of other prompts than reasoning stands in ``general``.
 """
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch.distributed as dist
 
+from r1lit.callbacks.general import FIGURES as GENERAL
+from r1lit.callbacks.general import helpfulness
 from r1lit.functional.estimators import Interval, bootstrap_interval, cons_at_k
 from r1lit.rewards import Reward
 from r1lit.rewards.accuracy import AccuracyReward
+from r1lit.rewards.base import Score
 from r1lit.rewards.format import FormatReward
 from r1lit.rewards.language import count_words, language_consistency
 from r1lit.types import Completion
@@ -35,6 +40,12 @@ _REFLECTION_ZH = re.compile("|".join(sorted(REFLECTION_WORDS_ZH, key=len, revers
 def reflection_count(text: str) -> int:
     """Reflection words in a text, English and Chinese."""
     return len(_REFLECTION.findall(text)) + len(_REFLECTION_ZH.findall(text))
+
+
+def first_reflection(text: str) -> tuple[int, int] | None:
+    """Where the first reflection word begins and ends; None where there is none."""
+    found = [match.span() for pattern in (_REFLECTION, _REFLECTION_ZH) if (match := pattern.search(text))]
+    return min(found, default=None)
 
 
 def word_count(text: str) -> int:
@@ -66,23 +77,110 @@ def consistency(completion: Completion) -> float | None:
     return language_consistency(reasoning_of(completion), completion.prompt.language)
 
 
-def by_prompt(completions: Iterable[Completion]) -> dict[str, list[Completion]]:
-    """Groups completions by prompt id, samples in order."""
-    groups: dict[str, list[Completion]] = {}
-    for completion in sorted(completions, key=lambda c: (c.prompt.id, c.sample)):
-        groups.setdefault(completion.prompt.id, []).append(completion)
+Figures = dict[str, float | None]
+"""What is known of one completion by itself, by column of ``samples.parquet``; None where a figure is not due."""
+Row = Mapping[str, Any]
+"""A completion as it is stored: at least ``prompt_id``, ``sample``, ``answer``, ``tokens`` and its figures."""
+
+MEANS = {
+    "pass@1": "reward/accuracy",
+    "format": "reward/format",
+    "truncated": "figure/truncated",
+    "mean_length": "figure/length",
+    "mean_length_stepwise": "figure/length_stepwise",
+    "stepwise": "figure/stepwise",
+    "language_consistency": "figure/language_consistency",
+}
+"""Measures of reasoning that are means over prompts of the means over their completions, and the column of each."""
+GENERAL_MEANS = {name: f"figure/{name}" for name in GENERAL}
+"""The same of other requests; a measure that no prompt has a value for is left out."""
+
+
+def judge(completions: Sequence[Completion], accuracy: AccuracyReward, style: FormatReward) -> list[Figures]:
+    """The figures of each completion: all that :func:`summarise` needs beside its answer.
+
+    They are stored with the completion, so that every measure of a stage can be counted again from its samples.
+    """
+    marks = _marks(completions, accuracy)
+    return [
+        _of_reasoning(c, marks.get((c.prompt.id, c.sample)), style) if c.prompt.kind == "reasoning" else _of_request(c)
+        for c in completions
+    ]
+
+
+def _of_reasoning(completion: Completion, mark: float | None, style: FormatReward) -> Figures:
+    length = float(len(completion.token_ids))
+    stepwise = is_stepwise(completion)
+    return {
+        "reward/accuracy": mark,
+        "reward/format": _number(style.score([completion])[0]),
+        "figure/truncated": float(completion.finish_reason == "length"),
+        "figure/length": length,
+        "figure/length_stepwise": length if stepwise else None,
+        "figure/stepwise": float(stepwise),
+        "figure/language_consistency": consistency(completion),
+        "figure/words": float(word_count(completion.text)),
+        "figure/reflections": float(reflection_count(completion.text)),
+    }
+
+
+def _of_request(completion: Completion) -> Figures:
+    """Of a prompt that is not reasoning; ``figure/helpfulness`` is the grade that win rates compare."""
+    return {f"figure/{name}": value(completion) for name, value in GENERAL.items()} | {
+        "figure/helpfulness": helpfulness(completion)
+    }
+
+
+def rows_by_prompt(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Groups stored completions by prompt id, samples in order."""
+    groups: dict[str, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: (row["prompt_id"], row["sample"])):
+        groups.setdefault(row["prompt_id"], []).append(row)
     return groups
 
 
+def prompt_values(rows: Iterable[Row]) -> dict[str, dict[str, float]]:
+    """Every measure's value by prompt; a measure has no value for a prompt none of whose completions has one."""
+    groups = rows_by_prompt(rows)
+    reasoning = {prompt: group for prompt, group in groups.items() if group[0]["kind"] == "reasoning"}
+    found = {name: _means(reasoning, column) for name, column in MEANS.items()}
+    n = max(map(len, reasoning.values()), default=0)
+    votes = {prompt: vote for prompt, group in reasoning.items() if (vote := _consensus(group)) is not None}
+    found = {"pass@1": found.pop("pass@1"), f"cons@{n}": votes, **found}
+    found["reflection_per_1k_words"] = {}
+    for prompt, group in reasoning.items():
+        # Reflection words of all of a prompt's completions together, per 1,000 words.
+        if words := sum(row["figure/words"] for row in group):
+            found["reflection_per_1k_words"][prompt] = 1000.0 * sum(row["figure/reflections"] for row in group) / words
+    general = {name: _means(groups, column) for name, column in GENERAL_MEANS.items()}
+    return found | {name: values for name, values in general.items() if values}
+
+
+def _means(groups: Mapping[str, Sequence[Row]], column: str) -> dict[str, float]:
+    found = {}
+    for prompt, group in groups.items():
+        if values := [float(value) for row in group if (value := row.get(column)) is not None]:
+            found[prompt] = sum(values) / len(values)
+    return found
+
+
+def summarise(rows: Iterable[Row]) -> dict[str, Interval]:
+    """Every measure with a 95 % bootstrap interval over prompts; of no prompt, n is 0 and the figures are NaN."""
+    return {name: _interval(list(values.values())) for name, values in prompt_values(rows).items()}
+
+
 def _interval(means: Sequence[float]) -> Interval:
-    """A mean over prompts with its interval; of no prompt, n is 0 and the figures are NaN, which JSON has as null."""
+    """A mean over prompts with its interval; NaN, which JSON has as null, of no prompt."""
     return bootstrap_interval(means) if means else Interval(value=math.nan, low=math.nan, high=math.nan, n=0)
 
 
-def _per_prompt(groups: Sequence[Sequence[Completion]], value: Callable[[Completion], float | None]) -> Interval:
-    """Mean over prompts of the means over their completions that have a value."""
-    columns = [[v for c in group if (v := value(c)) is not None] for group in groups]
-    return _interval([sum(values) / len(values) for values in columns if values])
+def _consensus(group: Sequence[Row]) -> float | None:
+    """Correctness of the majority vote; answers are one vote where they differ in white space alone."""
+    judged = [(row["answer"], row["reward/accuracy"]) for row in group if row["reward/accuracy"] is not None]
+    if not judged:
+        return None
+    answers = [None if answer is None else "".join(answer.split()) for answer, _ in judged]
+    return cons_at_k(answers, [mark for _, mark in judged])
 
 
 def measure(
@@ -98,25 +196,36 @@ def measure(
     Returns:
         ``pass@1``, ``cons@n``, ``format``, ``truncated``, ``mean_length`` (tokens), ``stepwise`` (share of completions
         that reason at all), and of those ``mean_length_stepwise`` and ``language_consistency``;
-        ``reflection_per_1k_words``. What no prompt has a value for has n = 0 and NaN.
+        ``reflection_per_1k_words``: all of reasoning prompts alone; what none has a value for has n = 0 and NaN. Then
+        those of ``general.FIGURES`` that some other prompt has a value for.
 
     Raises:
         InputError: If a reasoning prompt has no reference answer.
     """
-    groups = list(by_prompt(completions).values())
-    marks = _marks(completions, accuracy)
-    style = style or FormatReward()
-    n = max((len(group) for group in groups), default=0)
+    return summarise(judged_rows(completions, accuracy, style or FormatReward()))
+
+
+def judged_rows(completions: Sequence[Completion], accuracy: AccuracyReward, style: FormatReward) -> list[Row]:
+    """Completions as they are stored, with their figures."""
+    figures = judge(completions, accuracy, style)
+    return [completion_row(c) | found for c, found in zip(completions, figures, strict=True)]
+
+
+def completion_row(completion: Completion) -> dict[str, Any]:
+    """What every table of samples says of a completion."""
+    prompt = completion.prompt
     return {
-        "pass@1": _per_prompt(groups, lambda c: marks.get((c.prompt.id, c.sample))),
-        f"cons@{n}": _consensus(groups, marks),
-        "format": _per_prompt(groups, lambda c: style.score([c])[0]),
-        "truncated": _per_prompt(groups, lambda c: float(c.finish_reason == "length")),
-        "mean_length": _per_prompt(groups, lambda c: float(len(c.token_ids))),
-        "mean_length_stepwise": _per_prompt(groups, lambda c: float(len(c.token_ids)) if is_stepwise(c) else None),
-        "stepwise": _per_prompt(groups, lambda c: float(is_stepwise(c))),
-        "language_consistency": _per_prompt(groups, consistency),
-        "reflection_per_1k_words": _reflection(groups),
+        "prompt_id": prompt.id,
+        "sample": completion.sample,
+        "kind": prompt.kind,
+        "task": prompt.task,
+        "language": prompt.language,
+        "question": prompt.question,
+        "reference": prompt.answer,
+        "text": completion.text,
+        "answer": completion.answer,
+        "finish_reason": completion.finish_reason,
+        "tokens": len(completion.token_ids),
     }
 
 
@@ -125,34 +234,14 @@ Marks = dict[tuple[str, int], float]
 
 
 def _marks(completions: Sequence[Completion], accuracy: AccuracyReward) -> Marks:
-    judged = [c for c in completions if accuracy.applies_to(c.prompt, accuracy.from_step) and _checkable(c)]
+    reasoning = [c for c in completions if c.prompt.kind == "reasoning"]
+    judged = [c for c in reasoning if accuracy.applies_to(c.prompt, accuracy.from_step)]
     scores = zip(judged, accuracy.score(judged), strict=True)
-    return {(c.prompt.id, c.sample): float(score) for c, score in scores if isinstance(score, int | float)}
+    return {(c.prompt.id, c.sample): mark for c, score in scores if (mark := _number(score)) is not None}
 
 
-def _checkable(completion: Completion) -> bool:
-    return completion.prompt.kind == "reasoning" or completion.prompt.answer is not None
-
-
-def _consensus(groups: Sequence[Sequence[Completion]], marks: Marks) -> Interval:
-    """Correctness of the majority vote; answers are one vote where they differ in white space alone."""
-    votes = []
-    for group in groups:
-        judged = [(c.answer, marks[c.prompt.id, c.sample]) for c in group if (c.prompt.id, c.sample) in marks]
-        if judged:
-            answers = [None if answer is None else "".join(answer.split()) for answer, _ in judged]
-            votes.append(cons_at_k(answers, [mark for _, mark in judged]))
-    return _interval(votes)
-
-
-def _reflection(groups: Sequence[Sequence[Completion]]) -> Interval:
-    """Reflection words per 1,000 words; a prompt's figure is that of all its completions together."""
-    rates = []
-    for group in groups:
-        words = sum(word_count(c.text) for c in group)
-        if words:
-            rates.append(1000.0 * sum(reflection_count(c.text) for c in group) / words)
-    return _interval(rates)
+def _number(score: Score) -> float | None:
+    return float(score) if isinstance(score, int | float) else None
 
 
 class Measures:
@@ -167,24 +256,30 @@ class Measures:
         self.accuracy = next((r for r in rewards if isinstance(r, AccuracyReward)), None) or AccuracyReward()
         self.style = next((r for r in rewards if isinstance(r, FormatReward)), None) or FormatReward()
         self.completions: dict[str, list[Completion]] = {}
+        self.rows: dict[str, list[Row]] = {}
 
     def add(self, heading: str, completions: Sequence[Completion]) -> None:
         """Takes this rank's completions."""
         self.completions.setdefault(heading, []).extend(completions)
 
     def compute(self) -> dict[str, Interval]:
-        """Measures what all ranks took; of the second heading only pass@1 is kept, as ``pass@1_t1``."""
-        results = {name: self._gathered(name) for name in sorted(self.completions)}
-        found = measure(results["eval"], self.accuracy, self.style) if results.get("eval") else {}
-        if results.get("t1"):
-            groups = list(by_prompt(results["t1"]).values())
-            marks = _marks(results["t1"], self.accuracy)
-            at_one = _per_prompt(groups, lambda c: marks.get((c.prompt.id, c.sample)))
+        """Measures what all ranks took; of the second heading only pass@1 is kept, as ``pass@1_t1``.
+
+        Leaves in ``rows`` the completions as they are stored, by heading and in order of prompts.
+        """
+        self.rows = {}
+        for heading in sorted(self.completions):
+            completions = self._gathered(heading)
+            judged = judged_rows(completions, self.accuracy, self.style)
+            self.rows[heading] = [row for group in rows_by_prompt(judged).values() for row in group]
+        found = summarise(self.rows["eval"]) if self.rows.get("eval") else {}
+        if self.rows.get("t1"):
+            at_one = summarise(self.rows["t1"])["pass@1"]
             found = {"pass@1": found.pop("pass@1"), "pass@1_t1": at_one, **found} if found else {"pass@1_t1": at_one}
         return found
 
     def reset(self) -> None:
-        """Forgets all completions."""
+        """Forgets all completions; ``rows`` stay until the next measuring."""
         self.completions.clear()
 
     def _gathered(self, heading: str) -> list[Completion]:

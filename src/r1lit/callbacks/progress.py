@@ -36,6 +36,7 @@ class RolloutProgress(RolloutCallback):
         self.every_n_rollouts = every_n_rollouts
         self._start = self._began = self._shown = time.monotonic()
         self._first = 0
+        self._counts_completions = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock."""
@@ -45,19 +46,27 @@ class RolloutProgress(RolloutCallback):
 
     def on_completions(self, trainer: Trainer, pl_module: LightningModule, done: int, total: int, tokens: int) -> None:
         """Shows how far the rollout under way is."""
-        rate = tokens / max(time.monotonic() - self._began, 1e-6)
-        self._show(trainer, f"sampling: {done} of {total} completions, {rate:,.0f} tokens/s")
+        taken = max(time.monotonic() - self._began, 1e-6)
+        left = clock(taken / max(done, 1) * (total - done))
+        self._counts_completions = True
+        self._show(trainer, f"sampling: {done} of {total} completions, {tokens / taken:,.0f} tokens/s, {left} left")
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock of rejection sampling."""
+        self._began = self._shown = time.monotonic()
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock of measuring."""
-        self._shown = time.monotonic()
+        self._began = self._shown = time.monotonic()
+        self._counts_completions = False
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: Sized, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
         """Shows how far measuring is."""
-        self._show(trainer, f"measuring: {batch_idx + 1} of {trainer.num_test_batches[dataloader_idx]} batches")
+        if not self._counts_completions:  # an evaluation does, which says more
+            self._show(trainer, f"measuring: {batch_idx + 1} of {trainer.num_test_batches[dataloader_idx]} batches")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Clears the moving line."""

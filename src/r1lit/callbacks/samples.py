@@ -1,10 +1,12 @@
 """Completions to look at while training, and all of them on disk."""
 
 import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from lightning.pytorch import LightningModule, Trainer
 from rich.console import Console
@@ -17,13 +19,18 @@ from r1lit.types import Rollout
 
 PARTS = "samples"
 FILE = "samples.parquet"
+HEADING = "heading"
+"""Column that says what a completion was sampled for."""
+TRAINING = "train"
+"""Heading of training's completions; those of the measuring at the end stand under ``eval`` and ``t1``."""
 
 
 class SamplesTable(RolloutCallback):
     """Shows a few completions in the terminal and keeps every completion with its rewards.
 
     Each rollout is one Parquet file below ``samples/``, renamed into place when complete, so a killed run loses at most
-    the rollout under way; at the end they become one ``samples.parquet``.
+    the rollout under way; at the end they become one ``samples.parquet``. The completions that a stage is measured by
+    follow there, with the figures that each of its measures can be counted from again.
 
     Args:
         every_n_rollouts: How often the table is shown; 0 never shows it.
@@ -60,6 +67,14 @@ class SamplesTable(RolloutCallback):
         if trainer.is_global_zero and self.write and folder.is_dir():
             join_parts(folder, Path(trainer.default_root_dir) / FILE)
 
+    def on_measured(
+        self, trainer: Trainer, pl_module: LightningModule, samples: Mapping[str, Sequence[Mapping[str, Any]]]
+    ) -> None:
+        """Adds the held-out prompts' completions, in place of those of an earlier measuring."""
+        if trainer.is_global_zero and self.write:
+            rows = [{HEADING: heading, **row} for heading, group in samples.items() for row in group]
+            add_measured(Path(trainer.default_root_dir) / FILE, rows)
+
     def _show(self, rollout: Rollout) -> None:
         table = Table(title=f"rollout {rollout.index}, step {rollout.metrics.get('step', 0):.0f}", show_lines=True)
         for heading in ("prompt", "completion", *rollout.rewards, "advantage"):
@@ -83,6 +98,7 @@ def rows_of(rollout: Rollout) -> list[dict[str, Any]]:
     """One row for each completion of a rollout."""
     return [
         {
+            HEADING: TRAINING,
             "rollout": rollout.index,
             "step": int(rollout.metrics.get("step", 0)),
             "prompt_id": c.prompt.id,
@@ -109,6 +125,35 @@ def write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     pq.write_table(pa.Table.from_pylist(rows), draft)
     draft.replace(path)
+
+
+def add_measured(target: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Puts rows behind those of training in a table of samples, which is made where there is none."""
+    # Kinds of prompts have figures of their own, and the first row alone would decide on the columns.
+    names = dict.fromkeys(name for row in rows for name in row)
+    added = pa.Table.from_pylist([{name: row.get(name) for name in names} for row in rows])
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    if not target.is_file():
+        pq.write_table(added, draft)
+        draft.replace(target)
+        return
+    schema = pa.unify_schemas([pq.read_schema(target), added.schema], promote_options="permissive")
+    with pq.ParquetWriter(draft, schema) as writer:
+        for table in (*_training_rows(target), added):
+            writer.write_table(pa.concat_tables([schema.empty_table(), table], promote_options="permissive"))
+    draft.replace(target)
+
+
+def _training_rows(path: Path) -> Iterator[pa.Table]:
+    """Training's rows of a table, one row group in memory at a time."""
+    with pq.ParquetFile(path) as file:
+        for index in range(file.num_row_groups):
+            table = file.read_row_group(index)
+            if HEADING not in table.column_names:
+                table = table.append_column(HEADING, pa.array([TRAINING] * table.num_rows))
+            kept = table.filter(pc.equal(table[HEADING], TRAINING))
+            if kept.num_rows:
+                yield kept
 
 
 def join_parts(folder: Path, target: Path) -> None:

@@ -59,16 +59,18 @@ class StageRecord(Callback):
         self._earlier_s = state_dict["wall_s"]
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes the record of a stage that yields a model, and prints the summary."""
+        """Writes the record of a stage that yields a model, or of an evaluation, and prints the summary."""
         if not trainer.is_global_zero:
             return
         module: Any = pl_module
-        previous = earlier_stage(module.policy.init_from)
+        evaluates = "measured_on" in module.record  # something else than stages are measured on
+        previous = None if evaluates else earlier_stage(module.policy.init_from)
         record = self._record(trainer, module, previous) | {
             "updates": int(module.updates),
             "rollouts": int(module.rollouts),
             "placebo": bool(module.placebo),
         }
+        record |= module.record
         folder = Path(trainer.default_root_dir)
         write_json(folder / STAGE_FILE, record)
         print_summary(record, previous, folder, self.next_command)
@@ -124,7 +126,8 @@ def print_summary(
     record: Mapping[str, Any], previous: Mapping[str, Any] | None, folder: Path, next_command: str | None
 ) -> None:
     """Prints the measures before and after."""
-    table = Table(title=f"{_heading(record)}\nmeasured on the held-out prompts (95 % interval)")
+    measured_on = record.get("measured_on", "the held-out prompts")
+    table = Table(title=f"{_heading(record)}\nmeasured on {measured_on} (95 % interval)")
     table.add_column("measure")
     if previous:
         table.add_column(f"before ({previous['stage']})", justify="right")
@@ -132,7 +135,8 @@ def print_summary(
     for name, interval in record["metrics"].items():
         before = [shown(previous["metrics"].get(name))] if previous else []
         table.add_row(name, *before, shown(interval))
-    _print(table, f"{record['updates']} updates, ", record, folder, next_command)
+    done = "" if "measured_on" in record else f"{record['updates']} updates, "
+    _print(table, done, record, folder, next_command)
 
 
 def print_counts(record: Mapping[str, Any], folder: Path, next_command: str | None) -> None:

@@ -47,7 +47,7 @@ class Mixture:
         self.sizes = list(sizes)
         self.seed, self.shuffle = seed, shuffle
         self.rows_per_epoch = sum(sizes)
-        self.shares = _shares(given, self.rows_per_epoch) if given else self.sizes
+        self.shares = shares_of(given, self.rows_per_epoch) if given else self.sizes
         self._epochs: dict[int, list[Place]] = {}  # memo of the last two epochs
         self._orders: dict[tuple[int, int], list[int]] = {}
 
@@ -87,7 +87,7 @@ class Mixture:
         return self._orders[source, turn][offset]
 
 
-def _shares(weights: Sequence[float], rows: int) -> list[int]:
+def shares_of(weights: Sequence[float], rows: int) -> list[int]:
     """Rows of each source in an epoch: proportional to the weights and summing to ``rows`` (largest remainders)."""
     exact = [weight / sum(weights) * rows for weight in weights]
     shares = [int(share) for share in exact]

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from r1lit.data.position import DealtDataModule, DealtLoader
+from r1lit.data.prompt_mix import MixSampler, PromptMix
 from r1lit.data.sampler import RolloutSampler
 from r1lit.errors import InputError
 from r1lit.tasks.base import PromptSource
@@ -29,7 +30,8 @@ class PromptDataModule(DealtDataModule):
     There are no workers: prompts are loaded in the process itself.
 
     Args:
-        train: Where training prompts come from; several sources are joined. ``predict`` runs over them too.
+        train: Where training prompts come from; several sources are joined, and a ``PromptMix`` gives each its share of
+            every rollout, from some rollout on. ``predict`` runs over them too.
         val: Where the prompts for ``validate`` and ``test`` come from.
         prompts_per_rollout: Prompts in one training batch; in the paper 512 a rollout, which makes 16 updates of 32.
         seed: With the epoch it fixes the order of the training prompts.
@@ -80,7 +82,7 @@ class PromptDataModule(DealtDataModule):
         self.val_batch_size = val_batch_size or prompts_per_rollout
         self._train_prompts: list[Prompt] | None = None
         self._val_prompts: list[Prompt] | None = None
-        self._sampler: RolloutSampler | None = None
+        self._sampler: RolloutSampler | MixSampler | None = None
         self._encode: Encode | None = None
         self._max_tokens = 0
 
@@ -136,10 +138,14 @@ class PromptDataModule(DealtDataModule):
         return [self.train_prompts[row] for row in self.sampler.more_rows(index, attempt)]
 
     @property
-    def sampler(self) -> RolloutSampler:
+    def sampler(self) -> RolloutSampler | MixSampler:
         """What deals the training prompts into rollouts."""
         if self._sampler is None:
-            self._sampler = RolloutSampler(len(self.train_prompts), self.prompts_per_rollout, self.seed, self.shuffle)
+            size = len(self.train_prompts)  # loads them
+            if isinstance(self.train, PromptMix):
+                self._sampler = self.train.sampler(self.prompts_per_rollout, self.seed, self.shuffle)
+            else:
+                self._sampler = RolloutSampler(size, self.prompts_per_rollout, self.seed, self.shuffle)
         return self._sampler
 
     # Lightning
@@ -196,6 +202,8 @@ class PromptDataModule(DealtDataModule):
         for prompt in self.train_prompts:
             turns = [[message.role, message.content] for message in prompt.messages]
             digest.update(json.dumps([prompt.id, turns, prompt.answer]).encode())
+        if isinstance(self.train, PromptMix):
+            digest.update(json.dumps(self.train.settings()).encode())
         return {
             "prompts_per_rollout": self.prompts_per_rollout,
             "seed": self.seed,

@@ -89,7 +89,7 @@ def read_chats(source: ChatSource, name: str, bad: BadRows | None = None) -> Ite
     form: Form = source.form
     stop = None if source.limit is None else source.skip + source.limit
     kept = 0
-    for number, row in itertools.islice(_rows(source), source.skip, stop):
+    for number, row in itertools.islice(rows_of(source), source.skip, stop):
         try:
             if isinstance(row, BadRow):
                 raise row
@@ -108,7 +108,7 @@ def read_chats(source: ChatSource, name: str, bad: BadRows | None = None) -> Ite
         raise InputError(f"{source.path}: no usable row; check the path, form, skip and limit")
 
 
-def _rows(source: ChatSource) -> Iterator[tuple[int, Mapping[str, Any] | BadRow]]:
+def rows_of(source: ChatSource) -> Iterator[tuple[int, Mapping[str, Any] | BadRow]]:
     """Yields row numbers from 1 with the row, or with what is wrong with it."""
     path = Path(source.path).expanduser()
     if path.name.lower().endswith(_LINES):

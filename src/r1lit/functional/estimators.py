@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
-from math import comb
+from math import comb, isnan, nan
 from typing import TypedDict
 
 import torch
@@ -118,3 +118,14 @@ def bootstrap_interval(
     low, high = torch.cat(means).quantile(torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
     value = float(data.mean())
     return Interval(value=value, low=min(low, value), high=max(high, value), n=n)
+
+
+def mean_interval(values: Sequence[float], seed: int = 0) -> Interval:
+    """The mean of the values that are not NaN, as :func:`bootstrap_interval`; of none, n is 0 and the figures are NaN.
+
+    Args:
+        values: one number for each prompt; NaN where it has none.
+        seed: of the resampling.
+    """
+    known = [value for value in values if not isnan(value)]
+    return bootstrap_interval(known, seed) if known else Interval(value=nan, low=nan, high=nan, n=0)

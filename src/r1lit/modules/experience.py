@@ -149,13 +149,13 @@ class Collector:
             dropped_groups=dropped,
         )
 
-    def _sample(self, prompts: Sequence[Prompt], n: int, share: "_Sample") -> list["_Scored"]:
+    def _sample(self, prompts: Sequence[Prompt], n: int, share: "_Sample") -> list["Scored"]:
         """Lets each rank generate and score its share of the prompts and exchanges the results."""
         place = {prompt.id: index for index, prompt in enumerate(prompts)}
         if len(place) != len(prompts):
             raise InputError("a rollout has two prompts of one id; ids seed the sampling, so give each prompt its own")
         rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-        mine: list[_Scored] | InputError | TrainingError
+        mine: list[Scored] | InputError | TrainingError
         try:
             mine = share(prompts[rank::ranks])
         except (InputError, TrainingError) as error:
@@ -169,7 +169,7 @@ class Collector:
         for found in shares:
             if isinstance(found, Exception):
                 raise found
-        merged: list[_Scored] = [s for found in shares for s in found]
+        merged: list[Scored] = [s for found in shares for s in found]
         merged.sort(key=lambda s: (place[s.completion.prompt.id], s.completion.sample))
         if len(merged) != len(prompts) * n:
             raise TrainingError(f"the engine gave {len(merged)} completions for {len(prompts)} prompts x {n}")
@@ -181,7 +181,7 @@ class Collector:
         sampling: SamplingParams,
         step: int,
         heard: Callable[[int, int, int], None] | None,
-    ) -> list["_Scored"]:
+    ) -> list["Scored"]:
         """Generates completions and scores each while others are still under way."""
         done: list[Completion] = []
         tokens = 0
@@ -197,22 +197,22 @@ class Collector:
                     heard(len(done), len(prompts) * sampling.n, tokens)
             scores = scoring.result()
         return [
-            _Scored(c, scores.totals[i], {name: column[i] for name, column in scores.rewards.items()})
+            Scored(c, scores.totals[i], {name: column[i] for name, column in scores.rewards.items()})
             for i, c in enumerate(done)
         ]
 
     def _refill(
         self,
-        sampled: list["_Scored"],
+        sampled: list["Scored"],
         wanted: int,
         n: int,
         more_prompts: MorePrompts,
         sample: "_Sample",
-    ) -> tuple[list["_Scored"], int, int]:
+    ) -> tuple[list["Scored"], int, int]:
         """Replaces groups without a signal. Returns what is kept, groups dropped, and tokens sampled in all."""
         assert self.dynamic_sampling is not None
-        kept: list[_Scored] = []
-        spare: list[_Scored] = []
+        kept: list[Scored] = []
+        spare: list[Scored] = []
         tokens = 0
         for attempt in range(self.dynamic_sampling.max_attempts + 1):
             tokens += _tokens(sampled)
@@ -228,7 +228,7 @@ class Collector:
         reused = max(0, wanted * n - len(kept))
         return kept[: wanted * n] + spare[:reused], (len(spare) - reused) // n, tokens
 
-    def _totals(self, sampled: Sequence["_Scored"], sampling: SamplingParams) -> tuple[float | None, ...]:
+    def _totals(self, sampled: Sequence["Scored"], sampling: SamplingParams) -> tuple[float | None, ...]:
         totals = [s.total for s in sampled]
         if self.overlong_buffer:
             lengths = torch.tensor([len(s.completion.token_ids) for s in sampled])
@@ -240,23 +240,25 @@ class Collector:
 
 
 @dataclass(frozen=True, slots=True)
-class _Scored:
+class Scored:
+    """A completion with its total, None if it has none, and its score by each reward."""
+
     completion: Completion
     total: float | None
     scores: dict[str, float | None]
 
 
-_Sample = Callable[[Sequence[Prompt]], list[_Scored]]
+_Sample = Callable[[Sequence[Prompt]], list[Scored]]
 """Samples and scores the group of each prompt."""
 
 
-def _has_signal(group: Sequence[_Scored], reward: str) -> bool:
+def _has_signal(group: Sequence[Scored], reward: str) -> bool:
     """Whether completions of a group differ in correctness, or it is none of theirs to be correct."""
     marks = {s.scores[reward] for s in group} - {None}
     return len(marks) > 1 or (not marks and any(s.total is not None for s in group))
 
 
-def _tokens(sampled: Sequence[_Scored]) -> int:
+def _tokens(sampled: Sequence[Scored]) -> int:
     return sum(len(s.completion.token_ids) for s in sampled)
 
 

@@ -8,32 +8,27 @@ Departures from the paper, which does not state them: the ratio is per token; gr
 equal rewards give no signal and are kept.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from typing import Any
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
-from r1lit.callbacks.base import rollout_callbacks
-from r1lit.data.prompts import PromptDataModule
-from r1lit.errors import InputError, TrainingError
-from r1lit.modules.experience import AdvantageScale, Collector, DynamicSampling, Experience, for_rollout
+from r1lit.errors import InputError
+from r1lit.modules.experience import AdvantageScale, Collector, DynamicSampling, Experience
 from r1lit.modules.learner import Learner
-from r1lit.modules.minibatches import random_minibatches
 from r1lit.modules.objective import Objective
-from r1lit.modules.stage import StageModule
+from r1lit.modules.rollout_module import RolloutModule, mean_metrics
 from r1lit.policy import Policy
 from r1lit.policy.sharding import reshard
 from r1lit.rewards import Reward
 from r1lit.rewards.base import check_names
 from r1lit.rollout import NativeEngine
-from r1lit.types import Prompt, Rollout, RolloutEngine, SamplingParams
+from r1lit.types import RolloutEngine, SamplingParams
 
 
-class GRPOModule(StageModule):
+class GRPOModule(RolloutModule):
     """Trains a policy by group-relative policy optimisation.
 
     Args:
@@ -45,7 +40,9 @@ class GRPOModule(StageModule):
         evaluation: How completions are drawn in validation and test; None takes the paper's temperature 0.6 and top-p
             0.95, 16 samples and the length limit of training.
         objective: The surrogate and its settings.
-        max_rollouts: Where training ends; None leaves it to the Trainer.
+        max_rollouts: Where training ends; None leaves it to the other limits and the Trainer.
+        max_tokens_sampled: Training also ends after the rollout in which so many tokens were sampled in all.
+        max_wall_s: Training also ends after the rollout in which it has lasted so many seconds.
         minibatches: Policy updates of one pass over a rollout.
         inner_epochs: Passes over a rollout.
         micro_batch_tokens: Tokens in one forward and backward, the memory budget; a prompt counts once for those of
@@ -73,6 +70,8 @@ class GRPOModule(StageModule):
         evaluation: SamplingParams | None = None,
         objective: Objective = Objective(),  # noqa: B008 - frozen
         max_rollouts: int | None = None,
+        max_tokens_sampled: int | None = None,
+        max_wall_s: float | None = None,
         minibatches: int = 1,
         inner_epochs: int = 1,
         micro_batch_tokens: int = 16384,
@@ -85,13 +84,23 @@ class GRPOModule(StageModule):
         placebo: bool = False,
     ) -> None:
         _check_settings(rewards, sampling, minibatches, inner_epochs, micro_batch_tokens)
-        evaluation = evaluation or SamplingParams(
-            n=16, temperature=0.6, top_p=0.95, max_new_tokens=sampling.max_new_tokens
+        super().__init__(
+            policy,
+            optimizer,
+            scheduler,
+            rewards,
+            sampling,
+            evaluation,
+            max_rollouts,
+            max_tokens_sampled,
+            max_wall_s,
+            minibatches,
+            inner_epochs,
+            gradient_clip_norm,
+            engine,
+            seed,
         )
-        super().__init__(policy, optimizer, scheduler, rewards, evaluation, gradient_clip_norm, engine, seed)
-        self.sampling = sampling
         self.objective = objective
-        self.max_rollouts = max_rollouts
         self.placebo = placebo
         self.collector = Collector(self.engine, rewards, advantage_scale, placebo, overlong_buffer, dynamic_sampling)
         # With LoRA the policy is its own reference, by turning its adapter off; else that is a second model.
@@ -120,24 +129,6 @@ class GRPOModule(StageModule):
         if self.reference is not None:
             self.reference.requires_grad_(False)
 
-    def setup(self, stage: str) -> None:
-        """Tells the data what the policy can read."""
-        super().setup(stage)
-        self._check_context("sampling", self.sampling.max_new_tokens)
-        data = getattr(self.trainer, "datamodule", None)
-        if isinstance(data, PromptDataModule):
-            longest = max(self.sampling.max_new_tokens, self.evaluation.max_new_tokens)
-            data.connect(self.policy.encode_prompt, self.policy.max_context - longest)
-            if stage == "fit":
-                rows = data.prompts_per_rollout * self.sampling.n
-                random_minibatches(rows, self.learner.minibatches, self.seed, 0, 0)
-
-    def total_updates(self) -> int | None:
-        """Those of ``max_rollouts``."""
-        if self.max_rollouts is None:
-            return None
-        return self.max_rollouts * self.learner.minibatches * self.learner.inner_epochs
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the counters."""
         super().on_save_checkpoint(checkpoint)
@@ -147,46 +138,6 @@ class GRPOModule(StageModule):
         """Takes the counters up again."""
         super().on_load_checkpoint(checkpoint)
         self.policy.reference_synced = bool(checkpoint["r1lit"].get("reference_synced", False))
-
-    def on_train_start(self) -> None:
-        """Stops at once where a resumed run had all its rollouts."""
-        self._stop_when_done()
-
-    def _stop_when_done(self) -> None:
-        if self.max_rollouts is not None and self.rollouts >= self.max_rollouts:
-            self.trainer.should_stop = True
-
-    def training_step(self, prompts: list[Prompt], batch_idx: int) -> None:
-        """One rollout: generate, score, compare, update."""
-        start = time.perf_counter()
-        experience = self._collect(prompts)
-        generated = time.perf_counter()
-        self.tokens_sampled += experience.tokens
-        metrics = self._learn(experience)
-        ended = time.perf_counter()
-        metrics |= experience.summary()
-        metrics |= {
-            "step": float(self.updates),
-            "generate_s": generated - start,
-            "train_s": ended - generated,
-            "tokens_per_s": experience.tokens / max(ended - start, 1e-9),
-        }
-        rollout = Rollout(
-            index=self.rollouts,
-            completions=experience.completions,
-            rewards=experience.rewards,
-            totals=experience.totals,
-            advantages=experience.advantages,
-            metrics=metrics,
-        )
-        for callback in rollout_callbacks(self.trainer):
-            metrics |= callback.measure_rollout(rollout)
-        rollout = replace(rollout, metrics=metrics)
-        self.rollouts += 1
-        self.log_dict(metrics, batch_size=len(prompts))
-        for callback in rollout_callbacks(self.trainer):
-            callback.on_rollout_end(self.trainer, self, rollout)
-        self._stop_when_done()
 
     # The parts of a step
 
@@ -206,33 +157,11 @@ class GRPOModule(StageModule):
             for target, source in zip(self.reference.parameters(), self.policy.parameters(), strict=True):
                 target.copy_(source)
 
-    def _collect(self, prompts: list[Prompt]) -> Experience:
-        data = getattr(self.trainer, "datamodule", None)
-        index = self.rollouts
-
-        def more(attempt: int) -> list[Prompt]:
-            return data.more_prompts(index, attempt) if isinstance(data, PromptDataModule) else []
-
-        def heard(done: int, total: int, tokens: int) -> None:
-            for callback in rollout_callbacks(self.trainer):
-                callback.on_completions(self.trainer, self, done, total, tokens)
-
-        sampling = for_rollout(self.sampling, self.seed, index)
-        try:
-            return self.collector.collect(prompts, sampling, self.updates, more, heard)
-        except TrainingError as error:
-            raise TrainingError(f"step {self.updates + 1} (rollout {index}): {error}") from error
-
     def _learn(self, experience: Experience) -> dict[str, float]:
-        """Takes all updates on a rollout. Returns the means of their metrics."""
-        found: dict[str, list[float]] = {}
-        for metrics in self.learner.gradients(experience, self.rollouts, self._backward):
-            for name, value in self._step(metrics).items():
-                found.setdefault(name, []).append(value)
-        return {name: sum(values) / len(values) for name, values in found.items()}
-
-    def _where(self) -> str:
-        return f" (rollout {self.rollouts})"
+        """One optimiser step for each minibatch."""
+        return mean_metrics(
+            [self._step(found) for found in self.learner.gradients(experience, self.rollouts, self._backward)]
+        )
 
 
 def _check_settings(

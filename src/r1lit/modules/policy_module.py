@@ -29,6 +29,8 @@ class PolicyModule(LightningModule):
 
     unit = "rollout"
     """What a training batch is called in ``metrics.csv``."""
+    noted_by_measuring = False
+    """Whether measuring writes to the model's configuration, so that the model is exported once more after it."""
 
     def __init__(
         self,
@@ -50,6 +52,8 @@ class PolicyModule(LightningModule):
         self.updates = 0
         self.tokens_sampled = 0
         self.test_results: dict[str, Interval] = {}
+        self.record: dict[str, Any] = {}
+        """What a module adds to its stage's record, or puts in place of what the record says of every stage."""
 
     @property
     def batches_done(self) -> int:

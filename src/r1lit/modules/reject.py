@@ -6,41 +6,32 @@ the end one process sorts the completions out in the order of the prompts and wr
 trains on.
 """
 
-import hashlib
-import json
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-import torch.distributed as dist
 from lightning.pytorch import Callback
 
-from r1lit.callbacks.base import rollout_callbacks
 from r1lit.data.chatfile import read_chat_file
 from r1lit.data.decontamination import Decontamination
 from r1lit.data.duplicates import NearDuplicates
 from r1lit.data.encoding import ChatEncoder
-from r1lit.data.filters import Candidate, Filter, paper_filters
-from r1lit.data.journal import Journal
+from r1lit.data.filters import Filter, paper_filters
 from r1lit.data.prompts import PromptDataModule
-from r1lit.data.sampled import from_entry, to_entry
 from r1lit.data.sieve import Preference, Sieve
 from r1lit.data.store import write_store
 from r1lit.errors import InputError, TrainingError
 from r1lit.modules.experience import for_rollout
+from r1lit.modules.journaled import JournaledSampler, raise_everywhere
 from r1lit.modules.policy_module import PolicyModule
 from r1lit.modules.selection import CHATS, Selection, Selector
 from r1lit.policy import Policy
 from r1lit.rewards import Reward
 from r1lit.rewards.base import check_names
-from r1lit.rewards.scoring import score_completions
 from r1lit.rollout import NativeEngine
-from r1lit.rollout.openai import token_count
-from r1lit.types import Completion, Prompt, RolloutEngine, SamplingParams
+from r1lit.types import Prompt, RolloutEngine, SamplingParams
 
-JOURNAL = "sampled"
 DATA = "data"
 REJECTION_ROLLOUT = 2**31 - 2
 """The rollout counter of rejection sampling: its noise is neither training's nor evaluation's."""
@@ -99,8 +90,6 @@ class RejectionModule(PolicyModule):
         if not rewards:
             raise InputError("model.rewards is empty; name at least one reward")
         check_names(rewards)
-        if chunk_prompts < 1:
-            raise InputError(f"model.chunk_prompts is {chunk_prompts}; give at least 1")
         self.rewards, self.sampling, self.seed = rewards, sampling, seed
         self.engine = engine(policy) if teacher is None else teacher  # type: ignore[arg-type] # one of the two is set
         self.sieve = Sieve(
@@ -108,15 +97,13 @@ class RejectionModule(PolicyModule):
         )
         self.decontamination = decontamination
         self.selection = selection or Selection()
-        self.chunk_prompts = chunk_prompts
-        self.by_prompt = teacher is not None if resume is None else resume == "prompt"
+        by_prompt = teacher is not None if resume is None else resume == "prompt"
+        self.sampler = JournaledSampler(self, self.engine, rewards, chunk_prompts, by_prompt)
         reader = store_for or policy
         self.encoder = None if reader is None else ChatEncoder.of(reader)
         self.outputs = [CHATS] if self.encoder is None else [DATA, CHATS]
         self.manifest: dict[str, Any] = {}
         self.contaminated: set[str] = set()
-        self._waiting: list[Prompt] = []
-        self._began, self._done, self._wanted, self._tokens = time.monotonic(), 0, 0, 0
 
     def policies(self) -> list[Policy]:
         """The policy, where there is one."""
@@ -172,81 +159,22 @@ class RejectionModule(PolicyModule):
             self.contaminated = self.decontamination.contaminated(prompts)
             if len(self.contaminated) == len(prompts):
                 raise InputError("decontamination drops every prompt: data.train and the evaluation data are the same")
-        header = {"prompts": prompts_hash(prompts), "sampling": repr(self.sampling), "seed": self.seed}
-        self.journal = Journal(self.folder / JOURNAL, self.global_rank, header)
-        self.journal.open()
-        self._began = time.monotonic()
-        left = sum(p.id not in self.journal and p.id not in self.contaminated for p in prompts)
-        self._wanted = -(-left // self.trainer.world_size) * self.sampling.n
-        self.trainer.strategy.barrier("journal")
+        sampling = for_rollout(self.sampling, self.seed, REJECTION_ROLLOUT)
+        self.sampler.begin([p for p in prompts if p.id not in self.contaminated], sampling, prompts)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Leaves prompts alone: they hold no tensors."""
         return batch
 
     def predict_step(self, prompts: list[Prompt], batch_idx: int) -> int:
-        """Samples what the journal does not have; returns how many completions this rank has made so far.
-
-        Prompts wait until there is a chunk for every rank, so that the data's batches do not matter.
-
-        Raises:
-            InputError: If a prompt, the sampling or the server cannot be used; on every rank.
-            TrainingError: If a reward fails or the server stays away; on every rank.
-        """
-        self._waiting += [prompt for prompt in prompts if prompt.id not in self.contaminated]
-        step = self.chunk_prompts * self.trainer.world_size
+        """Samples what the journal does not have; see ``JournaledSampler.feed``, also for what it raises."""
         is_last = batch_idx + 1 == self.trainer.num_predict_batches[0]
-        while self._waiting and (is_last or len(self._waiting) >= step):
-            part, self._waiting = self._waiting[:step], self._waiting[step:]
-            start = self.global_rank * self.chunk_prompts
-            error: InputError | TrainingError | None = None
-            try:  # on every rank, also where nothing is left: a sharded policy needs all of them
-                self._sample(part[start : start + self.chunk_prompts])
-            except (InputError, TrainingError) as problem:
-                error = problem
-            raise_everywhere(error)
-        return self._done
-
-    def _sample(self, chunk: Sequence[Prompt]) -> None:
-        missing = [prompt for prompt in chunk if prompt.id not in self.journal]
-        if missing and not self.by_prompt:
-            missing = list(chunk)
-        groups: dict[str, list[Completion]] = {prompt.id: [] for prompt in missing}
-        sampling = for_rollout(self.sampling, self.seed, REJECTION_ROLLOUT)
-        try:
-            for completion in self.engine.generate(missing, sampling):
-                group = groups[completion.prompt.id]
-                group.append(completion)
-                self._done += 1
-                self._tokens += token_count(completion)
-                for callback in rollout_callbacks(self.trainer):
-                    callback.on_completions(self.trainer, self, self._done, self._wanted, self._tokens)
-                if self.by_prompt and len(group) == sampling.n:
-                    self._note([(completion.prompt, group)])
-        except TrainingError as error:
-            sampled = f"{len(self.journal)} of {len(self.data.train_prompts) - len(self.contaminated)} prompts"
-            raise TrainingError(f"{error}; {sampled} are sampled and kept: the same command goes on there") from error
-        self._note([(p, groups[p.id]) for p in missing if not (self.by_prompt and p.id in self.journal)])
-
-    def _note(self, groups: Sequence[tuple[Prompt, list[Completion]]]) -> None:
-        """Scores groups and writes them to the journal."""
-        done = [c for _, group in groups for c in sorted(group, key=lambda c: c.sample)]
-        scores = score_completions(self.rewards, done, 0)
-        candidates = iter(
-            Candidate(c, {name: column[i] for name, column in scores.rewards.items()}, scores.totals[i])
-            for i, c in enumerate(done)
-        )
-        entries = []
-        for prompt, group in groups:
-            own = [next(candidates) for _ in group]
-            counts = [token_count(candidate.completion) for candidate in own]
-            entries.append(to_entry(prompt, own, counts, self.elapsed_s))
-        self.journal.append(entries)
+        return self.sampler.feed([prompt for prompt in prompts if prompt.id not in self.contaminated], is_last)
 
     @property
     def elapsed_s(self) -> float:
         """Time spent on the stage, by earlier runs too."""
-        return self.journal.elapsed_s + time.monotonic() - self._began
+        return self.sampler.elapsed_s
 
     # Sorting out
 
@@ -262,12 +190,10 @@ class RejectionModule(PolicyModule):
         raise_everywhere(error)
 
     def _sort_out(self) -> None:
-        elapsed_s, self._began = self.elapsed_s, time.monotonic()
-        self.journal.refresh()  # what the other ranks have added
-        self.journal.elapsed_s = elapsed_s
+        self.sampler.finish()
         selector = Selector(
             self.folder,
-            self.groups,
+            self.sampler.groups,
             self.sieve,
             self.rewards,
             self.selection,
@@ -282,29 +208,3 @@ class RejectionModule(PolicyModule):
                 self.folder / DATA, read_chat_file(self.folder / CHATS), self.encoder, extra=self.manifest
             )
             self.manifest = self.manifest | {"rows": stored.rows, "tokens": stored.tokens, "content": stored.content}
-
-    def groups(self) -> Iterator[tuple[Prompt, list[Candidate], list[int]]]:
-        """All sampled groups with their lengths in tokens, in the order of the prompts."""
-        for prompt in self.data.train_prompts:
-            if prompt.id not in self.contaminated:
-                yield prompt, *from_entry(prompt, self.journal.read(prompt.id))
-
-
-def prompts_hash(prompts: Sequence[Prompt]) -> str:
-    """Hashes what completions depend on."""
-    digest = hashlib.sha256()
-    for prompt in prompts:
-        turns = [[message.role, message.content] for message in prompt.messages]
-        digest.update(json.dumps([prompt.id, turns, prompt.answer, prompt.language]).encode())
-    return digest.hexdigest()
-
-
-def raise_everywhere(error: InputError | TrainingError | None) -> None:
-    """Raises on every rank the error of any; the others would wait for a rank that is gone."""
-    errors: list[Any] = [error]
-    if dist.is_initialized() and dist.get_world_size() > 1:
-        errors = [None] * dist.get_world_size()
-        dist.all_gather_object(errors, error)
-    for found in errors:
-        if found is not None:
-            raise found

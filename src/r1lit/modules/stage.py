@@ -1,24 +1,16 @@
 """What every module that trains a policy shares: its updates, and how it is measured at the end."""
 
-import math
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
 
-import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.strategies import ParallelStrategy
-from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 from r1lit.callbacks.base import rollout_callbacks
 from r1lit.callbacks.measures import Measures
-from r1lit.errors import InputError, TrainingError
+from r1lit.errors import InputError
 from r1lit.modules.experience import for_rollout
-from r1lit.modules.policy_module import PolicyModule
-from r1lit.modules.schedules import PlannedSchedule
+from r1lit.modules.updating import UpdatingModule
 from r1lit.policy import Policy
 from r1lit.rewards import Reward
 from r1lit.rewards.base import check_names
@@ -29,12 +21,8 @@ EVALUATION_ROLLOUT = 2**31 - 1
 """The rollout counter of evaluation: its noise is none of training's."""
 
 
-class StageModule(PolicyModule):
-    """A stage of the recipe: trains a policy by manual optimisation, and measures it on held-out prompts.
-
-    Manual, since one Lightning batch is one or more whole optimiser batches, each cut into as many micro-batches as its
-    tokens need; Lightning's accumulation takes a fixed number of batches. Subclasses call :meth:`_backward` for each
-    micro-batch and :meth:`_step` for each update.
+class StageModule(UpdatingModule):
+    """A stage of the recipe: trains a policy, and measures it on held-out prompts.
 
     Args:
         policy: The policy to train.
@@ -64,7 +52,6 @@ class StageModule(PolicyModule):
     ) -> None:
         super().__init__(policy, optimizer, scheduler, gradient_clip_norm)
         check_names(rewards)
-        self.automatic_optimization = False
         self.rewards = list(rewards)
         self.evaluation = evaluation
         self.engine = engine(policy)
@@ -77,55 +64,13 @@ class StageModule(PolicyModule):
 
     def setup(self, stage: str) -> None:
         """Checks what the Trainer and the policy's context allow."""
-        if self.trainer.precision == "16-mixed":
-            raise InputError("trainer.precision is 16-mixed, whose scaled gradients cannot be clipped; use bf16-mixed")
+        super().setup(stage)
         self._check_context("evaluation", self.evaluation.max_new_tokens)
 
     def _check_context(self, name: str, length: int) -> None:
         context = self.policy.max_context
         if length >= context:
             raise InputError(f"{name}.max_new_tokens is {length}, but the model's context has {context}; lower it")
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the counters."""
-        checkpoint["r1lit"] = {
-            "rollouts": self.rollouts,
-            "updates": self.updates,
-            "tokens_sampled": self.tokens_sampled,
-        }
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the counters up again."""
-        counters: dict[str, int] = checkpoint["r1lit"]
-        self.rollouts = counters["rollouts"]
-        self.updates = counters["updates"]
-        self.tokens_sampled = counters["tokens_sampled"]
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Leaves batches alone: prompts hold no tensors, and Lightning cannot walk through frozen dataclasses."""
-        return batch
-
-    # Optimiser
-
-    def total_updates(self) -> int | None:
-        """Updates of the whole training, for schedules; None where only the Trainer knows when to stop."""
-        return None
-
-    def configure_optimizers(self) -> Any:
-        """The injected optimiser, with a schedule that knows the number of updates.
-
-        Raises:
-            InputError: If the schedule needs that number and nobody knows it.
-        """
-        made = super().configure_optimizers()
-        schedule = made[1][0]["scheduler"] if isinstance(made, tuple) else None
-        if isinstance(schedule, PlannedSchedule):
-            total = self.total_updates()
-            if total is None:
-                name = type(schedule).__name__
-                raise InputError(f"model.scheduler {name} must know how long training is: set model.max_rollouts")
-            schedule.plan(total)
-        return made
 
     # Measuring
 
@@ -140,55 +85,21 @@ class StageModule(PolicyModule):
         self.measures.reset()
 
     def test_step(self, prompts: list[Prompt], batch_idx: int) -> None:
-        """Samples answers at the paper's temperature and at 1."""
+        """Samples answers at the paper's temperature and, to reasoning prompts, at 1."""
         self.measures.add("eval", self._evaluate(prompts, self.evaluation))
-        at_one = replace(self.evaluation, temperature=1.0, top_p=1.0, top_k=0)
-        self.measures.add("t1", self._evaluate(prompts, at_one))
+        if reasoning := [prompt for prompt in prompts if prompt.kind == "reasoning"]:
+            at_one = replace(self.evaluation, temperature=1.0, top_p=1.0, top_k=0)
+            self.measures.add("t1", self._evaluate(reasoning, at_one))
 
     def on_test_epoch_end(self) -> None:
         """Computes the measures of a stage; ``StageRecord`` writes them down."""
         self.test_results = self.measures.compute()
         for name, interval in self.test_results.items():
             self.log(f"test/{name}", interval["value"], rank_zero_only=True)
+        for callback in rollout_callbacks(self.trainer):
+            callback.on_measured(self.trainer, self, self.measures.rows)
         self.measures.reset()
 
     def _evaluate(self, prompts: list[Prompt], sampling: SamplingParams) -> list[Completion]:
         mine = prompts[self.global_rank :: self.trainer.world_size]
         return list(self.engine.generate(mine, for_rollout(sampling, self.seed, EVALUATION_ROLLOUT)))
-
-    # Updates
-
-    def _backward(self, loss: Tensor, is_last: bool) -> None:
-        """Adds the gradient of a micro-batch. Under DDP, ranks exchange gradients after the minibatch's last alone."""
-        strategy = self.trainer.strategy
-        waits = not is_last and isinstance(strategy, ParallelStrategy)
-        # Strategies average gradients over ranks, while the loss is this rank's part of the whole minibatch's.
-        with strategy.block_backward_sync() if waits else nullcontext():  # type: ignore[attr-defined]
-            self.manual_backward(loss * self.trainer.world_size)
-
-    def _step(self, metrics: dict[str, float]) -> dict[str, float]:
-        """Takes an update; ``metrics`` holds at least its ``loss``, and comes back with norm and rate."""
-        optimizer: Any = self.optimizers()
-        limit = float("inf") if self.gradient_clip_norm is None else self.gradient_clip_norm
-        norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), limit)
-        metrics["grad_norm"] = float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
-        for name in ("loss", "grad_norm"):
-            if not math.isfinite(metrics[name]):
-                raise TrainingError(
-                    f"{name} is {metrics[name]} at step {self.updates + 1}{self._where()}; the update was "
-                    "not taken and the last checkpoint is good: lower the learning rate or the clip range and resume"
-                )
-        metrics["learning_rate"] = float(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        optimizer.zero_grad()  # now, so that gradients take no memory while the next rollout is sampled
-        scheduler: Any = self.lr_schedulers()
-        if scheduler is not None:
-            scheduler.step()
-        self.updates += 1
-        for callback in rollout_callbacks(self.trainer):
-            callback.on_policy_update(self.trainer, self, self.updates)
-        return metrics
-
-    def _where(self) -> str:
-        """What an error adds to the number of the step."""
-        return ""

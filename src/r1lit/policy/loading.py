@@ -93,16 +93,25 @@ def load_config(source: ModelSource) -> PreTrainedConfig:
     Raises:
         InputError: If the source cannot be reached or is not a causal language model.
     """
-    try:
-        config = AutoConfig.from_pretrained(source.location, **source.kwargs)
-    except (OSError, ValueError) as error:
-        raise _unreadable(source, "model", error) from error
+    config = read_config(source)
     architectures = config.architectures or []
     causal = not architectures or any(name.endswith(_CAUSAL_ENDINGS) for name in architectures)
     if config.is_encoder_decoder or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or not causal:
         what = architectures[0] if architectures else config.model_type
         raise InputError(f"init_from '{source.name}': {what} is not a causal language model; name one that is")
     return config
+
+
+def read_config(source: ModelSource) -> PreTrainedConfig:
+    """Reads the configuration of a model of any kind.
+
+    Raises:
+        InputError: If the source cannot be reached.
+    """
+    try:
+        return AutoConfig.from_pretrained(source.location, **source.kwargs)
+    except (OSError, ValueError) as error:
+        raise _unreadable(source, "model", error) from error
 
 
 def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
@@ -166,6 +175,24 @@ def training_config(source: PreTrainedConfig, tokens: int, pad_id: int) -> PreTr
     text.vocab_size = max(text.vocab_size, tokens)
     text.pad_token_id = pad_id
     return config
+
+
+def set_max_context(config: PreTrainedConfig, length: int, name: str) -> None:
+    """Changes the length of the longest sequence that a model takes.
+
+    Raises:
+        InputError: If it is not positive, or the model has a table of positions or scales them by its length.
+    """
+    text = config.get_text_config()
+    rope = getattr(text, "rope_parameters", None)  # families with a table of positions have none
+    if length < 1:
+        raise InputError(f"policy.max_context is {length}; give at least 1")
+    if not isinstance(rope, dict) or rope.get("rope_type", "default") not in ("default", "llama3"):
+        raise InputError(
+            f"policy.max_context: {name} ({config.model_type}) is bound to the positions of its configuration; leave "
+            "it out, and change them there"
+        )
+    text.max_position_embeddings = length
 
 
 def check_complete(name: str, missing: set[str] | list[str]) -> None:

@@ -34,15 +34,7 @@ def padded_logprobs(
     with_entropy: bool = False,
 ) -> TokenLogprobs:
     """See :meth:`Policy.token_logprobs`."""
-    if bool(target_mask[:, 0].any()):
-        raise ValueError("target_mask: the first token of a row has no log-probability")
-    hidden = lm.get_decoder()(
-        input_ids=input_ids,
-        attention_mask=attention_mask,
-        position_ids=(attention_mask.long().cumsum(-1) - 1).clamp_min(0),
-        use_cache=False,
-    ).last_hidden_state  # [B, T, H]
-    wanted = hidden[:, :-1][target_mask[:, 1:]]  # [N, H]: position t - 1 predicts token t
+    wanted = padded_states(lm, input_ids, attention_mask, target_mask)
     return _through_head(lm, chunk_size, wanted, input_ids, target_mask, temperature, with_entropy)
 
 
@@ -52,10 +44,37 @@ def packed_logprobs(
     """See :meth:`Policy.packed_logprobs`.
 
     Raises:
+        InputError: As :func:`packed_states`.
+    """
+    wanted = packed_states(lm, batch)
+    return _through_head(lm, chunk_size, wanted, batch.input_ids, batch.target_mask, temperature, with_entropy)
+
+
+def padded_states(lm: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, target_mask: Tensor) -> Tensor:
+    """Hidden states [N, H] of the positions that predict the targets of padded rows [B, T], in the targets' order.
+
+    Raises:
+        ValueError: If ``target_mask`` asks for the first token.
+    """
+    if bool(target_mask[:, 0].any()):
+        raise ValueError("target_mask: the first token of a row has no log-probability")
+    hidden: Tensor = lm.get_decoder()(
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        position_ids=(attention_mask.long().cumsum(-1) - 1).clamp_min(0),
+        use_cache=False,
+    ).last_hidden_state  # [B, T, H]
+    return hidden[:, :-1][target_mask[:, 1:]]  # position t - 1 predicts token t
+
+
+def packed_states(lm: PreTrainedModel, batch: PackedBatch) -> Tensor:
+    """Hidden states [N, H] of the positions that predict the targets of a packed row, in the targets' order.
+
+    Raises:
         InputError: If a model that looks as if it kept the segments of a row apart does not.
     """
-    if not takes_segments(lm):
-        return _unpacked_logprobs(lm, chunk_size, batch, temperature, with_entropy)
+    if not takes_segments(lm):  # by way of padded rows, each segment behind a copy of its prefix
+        return padded_states(lm, *batch.unpacked(lm.config.get_text_config().pad_token_id or 0))
     attention = batch.attention
     seen = attention.layers
     with segment_attention(lm):
@@ -71,18 +90,7 @@ def packed_logprobs(
             f"{lm.config.model_type}: {seen} of {layers} layers keep the texts of a packed row apart; "
             "set policy.attn_implementation to eager, which computes padded rows"
         )
-    wanted = take_rows(hidden, batch.sources)  # [N, H]
-    return _through_head(lm, chunk_size, wanted, batch.input_ids, batch.target_mask, temperature, with_entropy)
-
-
-def _unpacked_logprobs(
-    lm: PreTrainedModel, chunk_size: int, batch: PackedBatch, temperature: float, with_entropy: bool
-) -> TokenLogprobs:
-    """:func:`packed_logprobs` by way of padded rows, each segment behind a copy of its prefix."""
-    ids, attention, targets = batch.unpacked(lm.config.get_text_config().pad_token_id or 0)
-    padded = padded_logprobs(lm, chunk_size, ids, attention, targets, temperature, with_entropy)
-    entropy = None if padded.entropy is None else _scatter(padded.entropy[targets], batch.target_mask)
-    return TokenLogprobs(_scatter(padded.logprobs[targets], batch.target_mask), entropy)
+    return take_rows(hidden, batch.sources)
 
 
 def _through_head(

@@ -1,6 +1,6 @@
 """Filling a model that was built without memory, shard by shard."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -55,7 +55,13 @@ def restore_buffers(model: nn.Module, values: dict[str, Tensor]) -> None:
 
 
 @torch.no_grad()
-def fill_from_source(model: PreTrainedModel, source: ModelSource, config: PreTrainedConfig) -> None:
+def fill_from_source(
+    model: PreTrainedModel,
+    source: ModelSource,
+    config: PreTrainedConfig,
+    new: Collection[str] = (),
+    load: Callable[[ModelSource, PreTrainedConfig, torch.dtype], PreTrainedModel] = load_dense_model,
+) -> None:
     """Copies the weights of ``source`` into the parameters and persistent buffers of ``model``, in place.
 
     Parameters may be sharded: then each rank reads each tensor and keeps its own part, without communication.
@@ -67,17 +73,21 @@ def fill_from_source(model: PreTrainedModel, source: ModelSource, config: PreTra
         model: Built, with parameters on a real device.
         source: Where the weights are.
         config: The configuration that came with them (``model.config`` may have a larger vocabulary).
+        new: Names of parameters that the source does not have; they keep what they hold.
+        load: Loads the whole model where the files cannot be read tensor by tensor.
 
     Raises:
         InputError: If weights are missing or cannot be read.
     """
-    wanted = {plain_name(name): tensor for name, tensor in _tensors_by_name(model).items() if not is_adapter(name)}
+    held = {*new}
+    found = _tensors_by_name(model).items()
+    wanted = {plain_name(name): tensor for name, tensor in found if not is_adapter(name) and name not in held}
     files = _safetensors_index(source)
     aliases = {id(tensor): _names_of(wanted, tensor) for tensor in wanted.values()}
     if all(any(name in files for name in names) for names in aliases.values()):
         read = _read_files(files)
     else:
-        dense = load_dense_model(source, config, model.dtype)
+        dense = load(source, config, model.dtype)
         read = iter(dense.state_dict().items())
     left = dict(aliases)
     for name, value in read:

@@ -3,7 +3,7 @@
     python -m r1lit.report.stages runs/tiny-seed1 runs/tiny-seed2 runs/tiny-seed3
 
 A stage counts in each run that has its ``stage.json``; the base, which is the same for all seeds, may be one of the
-folders named.
+folders named. Where two stages kept their samples, ``helpful_win_rate`` sets R1's replies against Dev3's.
 """
 
 import json
@@ -18,13 +18,17 @@ from rich.table import Table
 
 from r1lit.errors import InputError
 from r1lit.freshness import STAGE_FILE
+from r1lit.report.wins import helpful_wins
 
-STAGES = ("base", "zero", "coldstart", "rl1", "rl1-no-language", "reject", "sft2")
+STAGES = ("base", "zero", "coldstart", "rl1", "rl1-no-language", "reject", "sft2", "rl2", "rl2-hacked")
 """In the order of the recipe."""
 MEASURES = (
     "pass@1", "pass@1_t1", "cons@16", "format", "language_consistency", "truncated",
     "mean_length", "mean_length_stepwise", "stepwise", "reflection_per_1k_words",
+    "refusal_harmful", "over_refusal", "helpful", "json_valid", "tool_accuracy", "helpful_win_rate",
 )  # fmt: skip
+AGAINST = "sft2"
+"""The stage that the last one's replies are set against, prompt by prompt: ``helpful_win_rate``."""
 
 Values = dict[str, dict[str, list[float]]]
 """Values by stage and measure, one for each run."""
@@ -45,6 +49,11 @@ def read_stages(folders: Sequence[str | Path]) -> Values:
             for measure, interval in _metrics(record).items():
                 if interval["value"] is not None:
                     found.setdefault(record.parent.name, {}).setdefault(measure, []).append(float(interval["value"]))
+            if record.parent.name.startswith("rl2") and (wins := helpful_wins(record.parent, folder / AGAINST)):
+                found[record.parent.name]["helpful_win_rate"] = [
+                    *found[record.parent.name].get("helpful_win_rate", ()),
+                    wins["value"],
+                ]
     return found
 
 

@@ -65,10 +65,12 @@ class Reward(Callback, ABC):
 
     Args:
         name: Unique among the rewards of a run; names the log column and the state in a checkpoint.
-        weight: Factor of the score in the total. The paper gives accuracy and format the same weight (eq. 4).
+        weight: Factor of the score in the total. The paper gives accuracy and format the same weight (eq. 4). With 0
+            the score is logged and stored beside the others but does not count, to watch what is not trained on.
         kinds: Prompt kinds the reward applies to; None means all.
         tasks: Prompt tasks the reward applies to; None means all.
-        from_step: First policy update at which the reward counts.
+        from_step: Policy updates after which the reward counts. A prompt that no other reward is for is left out of
+            the loss until then.
 
     Raises:
         InputError: If an argument is out of range.
@@ -111,11 +113,11 @@ class Reward(Callback, ABC):
 
     def applies_to(self, prompt: Prompt, step: int) -> bool:
         """Whether completions of ``prompt`` are scored at policy update ``step``."""
-        return (
-            step >= self.from_step
-            and (self.kinds is None or prompt.kind in self.kinds)
-            and (self.tasks is None or prompt.task in self.tasks)
-        )
+        return step >= self.from_step and self.suits(prompt)
+
+    def suits(self, prompt: Prompt) -> bool:
+        """Whether the reward is for prompts of this kind and task, at whatever step."""
+        return (self.kinds is None or prompt.kind in self.kinds) and (self.tasks is None or prompt.task in self.tasks)
 
     @abstractmethod
     def score(self, completions: Sequence[Completion]) -> Sequence[Score]:

@@ -4,15 +4,15 @@ A checker returns True or False, None where correctness has no meaning (chat), o
 deciding may take long.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from r1lit.errors import InputError
 from r1lit.rewards.answers import compare
+from r1lit.rewards.code import CodeReward
 from r1lit.rewards.normalise import MAX_LENGTH, unwrap
-from r1lit.rewards.parsing import summary
+from r1lit.rewards.structured import reference_calls, reference_json, reply_calls, reply_json, same_calls, same_json
 from r1lit.rewards.workers import Job
 from r1lit.types import Completion, Prompt, Task
 
@@ -22,7 +22,6 @@ _OPTION = re.compile(r"(?:(?:the )?(?:answer|option|choice)(?: is)?\s*:?\s*)?[(\
 _TEXT_COMMAND = re.compile(r"\\(?:text(?:bf|rm|it)?|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
 _SUM = re.compile(r"\s*[0-9]+(?:\s*[+-]\s*[0-9]+)*\s*")
 _TERM = re.compile(r"([+-]?)\s*([0-9]+)")
-_TOOL_CALL, _END_TOOL_CALL = "<tool_call>", "</tool_call>"
 
 
 def reference(prompt: Prompt) -> str | None:
@@ -54,13 +53,14 @@ def check_choice(completion: Completion) -> bool | None:
     gold = reference(completion.prompt)
     if gold is None:
         return None
-    right = _option(gold)
+    right = read_option(gold)
     if right is None:
         raise InputError(f"prompt {completion.prompt.id!r}: answer {gold!r} is not the letter of an option")
-    return completion.answer is not None and _option(completion.answer) == right
+    return completion.answer is not None and read_option(completion.answer) == right
 
 
-def _option(text: str) -> str | None:
+def read_option(text: str) -> str | None:
+    """The letter of the option that a text names and nothing else, in capitals; None for any other text."""
     if len(text) > MAX_LENGTH:
         return None
     text = unwrap(_TEXT_COMMAND.sub(r"\1", text))
@@ -119,90 +119,33 @@ def check_json(completion: Completion) -> bool:
     """The final part is JSON: equal to the reference, or any object or array where there is no reference."""
     prompt = completion.prompt
     try:
-        found = _load(_final(completion))
+        found = reply_json(completion)
     except ValueError:
         return False
     if prompt.answer is None:
         return isinstance(found, dict | list)
-    return same_json(found, _gold_json(prompt, prompt.answer))
+    return same_json(found, reference_json(prompt, prompt.answer))
 
 
 def check_tool(completion: Completion) -> bool | None:
     """The final part makes exactly the reference's tool calls, in order: equal names, equal arguments.
 
-    The reference is one JSON object with ``name`` and ``arguments``, or the calls in ``<tool_call>`` tags.
+    See ``ToolCallReward`` for what a reference is.
     """
-    prompt = completion.prompt
-    gold = reference(prompt)
+    gold = reference(completion.prompt)
     if gold is None:
         return None
-    due = [_gold_json(prompt, call) for call in _tool_calls(gold) or [gold]]
-    if not all(isinstance(call, dict) and {"name", "arguments"} <= call.keys() for call in due):
-        raise InputError(f"prompt {prompt.id!r}: answer is no tool call; give an object with 'name' and 'arguments'")
+    due = reference_calls(completion.prompt, gold)
     try:
-        made = [_load(call) for call in _tool_calls(_final(completion))]
+        return same_calls(reply_calls(completion), due)
     except ValueError:
         return False
-    return same_json([_call(call) for call in made], [_call(call) for call in due])
-
-
-def _tool_calls(text: str) -> list[str]:
-    """What stands in closed tags, in linear time even where nothing is closed."""
-    found, end = [], 0
-    while (start := text.find(_TOOL_CALL, end)) >= 0:
-        start += len(_TOOL_CALL)
-        end = text.find(_END_TOOL_CALL, start)
-        if end < 0:
-            break
-        found.append(text[start:end])
-    return found
-
-
-def _call(call: Any) -> Any:
-    return {key: call.get(key) for key in ("name", "arguments")} if isinstance(call, dict) else call
-
-
-def _final(completion: Completion) -> str:
-    text = completion.answer if completion.answer is not None else summary(completion.text)
-    fenced = text.strip()
-    if fenced.startswith("```") and fenced.endswith("```") and "\n" in fenced:
-        opening, _, rest = fenced.partition("\n")
-        if opening.removeprefix("```").strip() in ("", "json"):
-            return rest.removesuffix("```")
-    return text
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _load(text: str) -> Any:
-    """Parses strict JSON; ValueError for anything else, nesting beyond Python's limit included."""
-    try:
-        return json.loads(text, parse_constant=_no_constant)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-
-
-def _gold_json(prompt: Prompt, text: str) -> Any:
-    try:
-        return _load(text)
-    except ValueError as error:
-        raise InputError(f"prompt {prompt.id!r}: answer {text[:80]!r} is not JSON ({error})") from error
-
-
-def same_json(a: Any, b: Any) -> bool:
-    """Whether two parsed JSON values are equal, with true apart from 1 (Python takes them for equal)."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(same_json(a[key], b[key]) for key in a)
-    if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(same_json(x, y) for x, y in zip(a, b, strict=True))
-    return isinstance(a, bool) == isinstance(b, bool) and bool(a == b)
 
 
 def check_code(completion: Completion) -> bool:
-    """Programs are not judged yet."""
-    raise InputError(f"prompt {completion.prompt.id!r}: code needs the sandbox, which a later version brings")
+    """The program passes its tests in a sandbox, with the default limits (``CodeReward`` has the choices)."""
+    verdict = CodeReward().verdict(completion)
+    return verdict is not None and verdict.passed
 
 
 def check_chat(completion: Completion) -> None:

@@ -111,3 +111,22 @@ def _load() -> Any:
             "telling languages of one script apart needs py3langid; pip install py3langid, or set identify to false"
         ) from error
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
+def language_of(text: str) -> str | None:
+    """The language that a text is most likely in, among the some hundred that py3langid knows.
+
+    Returns:
+        ISO 639-1; None for a text without words.
+
+    Raises:
+        InputError: If py3langid is not installed.
+    """
+    counts = count_plain(text)
+    if not counts:
+        return None
+    if counts.get("kana", 0) > _KANA_SHARE * (counts.get("han", 0) + counts.get("kana", 0)):
+        return "ja"
+    # Capitals would mislead.
+    ranked = _identifier(tuple(sorted(_known()))).rank(text[: 10 * _READ].lower())
+    return str(ranked[0][0])

@@ -10,6 +10,8 @@ _THINK, _END_THINK = "<think>", "</think>"
 _ANSWER, _END_ANSWER = "<answer>", "</answer>"
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_STATED = re.compile(r"\W*(?:the )?(?:final )?answer(?: is)?\W+([A-J])\W*", re.IGNORECASE)
+_LAST_LINE = 200
 
 
 def split_reasoning(text: str) -> tuple[str | None, str]:
@@ -43,14 +45,26 @@ def parse_response(text: str) -> tuple[str | None, str | None]:
 
     Returns:
         The reasoning (see ``split_reasoning``), and the answer found after it: the content of the last complete
-        ``<answer>...</answer>``; without such tags that of the last ``\boxed{...}``; else None, also where the tags or
-        the box are empty or the reasoning was never closed.
+        ``<answer>...</answer>``; without such tags that of the last ``\boxed{...}``; without a box the letter of a
+        last line ``ANSWER: X``, as multiple choice is asked for; else None, also where the tags or the box are empty or
+        the reasoning was never closed.
     """
     reasoning, rest = split_reasoning(text)
     end = rest.rfind(_END_ANSWER)
     start = rest.rfind(_ANSWER, 0, end) if end >= 0 else -1
-    answer = rest[start + len(_ANSWER) : end].strip() if start >= 0 else last_boxed(rest)
+    if start >= 0:
+        answer = rest[start + len(_ANSWER) : end].strip()
+    else:
+        found = boxes(rest)
+        answer = (found[-1] if found else stated_option(rest)) or ""
     return reasoning, answer or None
+
+
+def stated_option(text: str) -> str | None:
+    """The letter, A to J, of a text whose last line is ``ANSWER: X``; None for any other."""
+    line = text.rstrip().rpartition("\n")[2]
+    match = _STATED.fullmatch(line) if len(line) <= _LAST_LINE else None
+    return match[1].upper() if match else None
 
 
 def last_boxed(text: str) -> str | None:

@@ -20,13 +20,17 @@ class Scores:
     rewards: dict[str, tuple[float | None, ...]]
     """Unweighted scores by reward name; None where the reward did not apply or could not score."""
     totals: tuple[float | None, ...]
-    """Weighted sums; None where a reward that applies could not score."""
+    """Weighted sums; None where a reward that counts could not score, or none that counts applies yet."""
     unscored: dict[str, int]
     """Completions that each reward could not score, by reward name."""
 
 
 def score_completions(rewards: Sequence[Reward], completions: Sequence[Completion], step: int) -> Scores:
     """Scores completions by every reward that applies and sums up: sum_k weight_k * score_k (paper eq. 4 and 8).
+
+    Rewards of weight 0 are scored and reported like all others, but do not count: a completion that they could not
+    score has a total, and one that they alone apply to has none. Neither has a completion before the first reward for
+    it starts (``from_step``): the loss leaves it out, as a total of 0 would say that it is bad.
 
     Args:
         rewards: With distinct names.
@@ -37,7 +41,7 @@ def score_completions(rewards: Sequence[Reward], completions: Sequence[Completio
         The scores in the order of ``completions``.
 
     Raises:
-        InputError: If two rewards share a name, or no reward applies to a completion.
+        InputError: If two rewards share a name, or no reward that counts will ever apply to a completion.
         TrainingError: If a reward raises or returns something else than one finite number, None or ``UNSCORED`` for
             each completion. The message names the reward and the completion.
     """
@@ -58,12 +62,11 @@ def add_up(
     """Makes the totals from each reward's column of scores, parallel to ``completions``.
 
     Raises:
-        InputError: If two rewards share a name, or no reward applies to a completion.
+        InputError: If two rewards share a name, or no reward that counts will ever apply to a completion.
     """
     check_names(rewards)
-    weights = {reward.name: reward.weight for reward in rewards}
     totals = tuple(
-        _total(completion, {name: column[i] for name, column in columns.items()}, weights, step)
+        _total(completion, [(reward, columns[reward.name][i]) for reward in rewards], step)
         for i, completion in enumerate(completions)
     )
     return Scores(
@@ -73,21 +76,19 @@ def add_up(
     )
 
 
-def _total(completion: Completion, scores: dict[str, Score], weights: dict[str, float], step: int) -> float | None:
-    total, applied, unscored = 0.0, False, False
-    for name, score in scores.items():
-        if score is UNSCORED:
-            unscored = True
-        elif score is not None:
-            applied = True
-            total += weights[name] * score
-    if not (applied or unscored):
-        prompt = completion.prompt
-        raise InputError(
-            f"no reward applies to prompt {prompt.id!r} (kind {prompt.kind!r}, task {prompt.task!r}) at step {step}; "
-            "add a reward for this kind or leave such prompts out"
-        )
-    return None if unscored else total
+def _total(completion: Completion, scores: list[tuple[Reward, Score]], step: int) -> float | None:
+    counted = [(reward.weight, score) for reward, score in scores if reward.weight and score is not None]
+    if any(score is UNSCORED for _, score in counted):
+        return None
+    if counted:
+        return sum(weight * score for weight, score in counted if score is not UNSCORED)
+    prompt = completion.prompt
+    if any(reward.weight and step < reward.from_step and reward.suits(prompt) for reward, _ in scores):
+        return None
+    raise InputError(
+        f"no reward applies to prompt {prompt.id!r} (kind {prompt.kind!r}, task {prompt.task!r}) at step {step}; "
+        "add a reward for this kind (of a weight other than 0) or leave such prompts out"
+    )
 
 
 def run_reward(reward: Reward, completions: list[Completion]) -> list[Score]:
@@ -99,7 +100,7 @@ def run_reward(reward: Reward, completions: list[Completion]) -> list[Score]:
     """
     try:
         scores = list(reward.score(completions))
-    except InputError:
+    except (InputError, TrainingError):
         raise
     except CompletionError as error:
         raise _failure(reward, error.completion, str(error)) from error

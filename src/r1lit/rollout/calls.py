@@ -6,7 +6,8 @@ import logging
 import os
 import queue
 import re
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -178,6 +179,37 @@ class Call(Generic[Answer]):
                 f"{url}: {failure.text}; model is {model!r}, the server has {', '.join(offered) or 'none'}"
             )
         return InputError(f"{url}: {failure.text} (model {model!r}, prompt {request.prompt.id!r})")
+
+
+def answers(
+    server: Server, requests: Sequence[Request], parse: Callable[[object, Request], Answer]
+) -> Iterator[Answer]:
+    """Yields the answers to requests as they come in; ends what is under way when it is closed.
+
+    Args:
+        server: Where they go.
+        requests: Asked in this order.
+        parse: As in :class:`Call`.
+
+    Raises:
+        InputError: If the server refuses key, model or request.
+        TrainingError: If the server stays away, or keeps failing; says how many completions are done.
+    """
+    if not requests:
+        return
+    found: queue.SimpleQueue[Answer | Exception | None] = queue.SimpleQueue()
+    call = Call(server, requests, parse, found)
+    # The event loop has a thread of its own: scoring must not hold up requests, and a notebook has a loop already.
+    thread = threading.Thread(target=call.run, name="r1lit-openai", daemon=True)
+    thread.start()
+    try:
+        while (item := found.get()) is not None:
+            if isinstance(item, Exception):
+                raise item
+            yield item
+    finally:
+        call.cancel()
+        thread.join()
 
 
 async def _post(client: Any, request: Request) -> object:

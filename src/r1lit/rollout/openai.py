@@ -5,8 +5,6 @@ up to the server. Token ids are not part of the protocol and log-probabilities a
 can be stored and trained on, but not learned from by policy gradients.
 """
 
-import queue
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +12,7 @@ from typing import Any
 from r1lit.errors import InputError
 from r1lit.functional.sampling import row_key
 from r1lit.rewards.parsing import parse_response
-from r1lit.rollout.calls import Call, Request, Server
+from r1lit.rollout.calls import Request, Server, answers
 from r1lit.rollout.completion import check_sampling
 from r1lit.rollout.serving import MalformedAnswer
 from r1lit.types import Completion, FinishReason, Prompt, SamplingParams
@@ -110,21 +108,8 @@ class OpenAIEngine:
         """
         check_sampling(sampling)
         requests = [request for prompt in prompts for request in self._requests(prompt, sampling)]
-        if not requests:
-            return
-        found: queue.SimpleQueue[list[ServedCompletion] | Exception | None] = queue.SimpleQueue()
-        call = Call(self.server, requests, self.parse, found)
-        # The event loop has a thread of its own: scoring must not hold up requests, and a notebook has a loop already.
-        thread = threading.Thread(target=call.run, name="r1lit-openai", daemon=True)
-        thread.start()
-        try:
-            while (item := found.get()) is not None:
-                if isinstance(item, Exception):
-                    raise item
-                yield from item
-        finally:
-            call.cancel()
-            thread.join()
+        for found in answers(self.server, requests, self.parse):
+            yield from found
 
     def _requests(self, prompt: Prompt, sampling: SamplingParams) -> Iterator[Request]:
         for start in range(0, sampling.n, self.samples_per_request):

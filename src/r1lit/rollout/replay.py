@@ -53,11 +53,13 @@ class ReplayEngine:
             names = parquet.read_schema(self.samples).names
             if missing := [name for name in _COLUMNS if name not in names]:
                 raise InputError(f"ReplayEngine: {self.samples}: no column {missing[0]!r}; it is no samples.parquet")
-            wanted = [name for name in (*_COLUMNS, "rollout", "sample") if name in names]
+            wanted = [name for name in (*_COLUMNS, "rollout", "sample", "heading") if name in names]
             rows = parquet.read_table(self.samples, columns=wanted).to_pylist()
         except pyarrow.ArrowException as error:
             raise InputError(f"ReplayEngine: {self.samples}: {' '.join(str(error).split())}") from error
         groups: dict[str, list[dict[str, Any]]] = {}
+        # What a stage was measured by at its end is no training data.
+        rows = [row for row in rows if row.get("heading", "train") == "train"]
         for row in sorted(rows, key=lambda row: (-row.get("rollout", 0), row.get("sample", 0))):
             if row.get("rollout", self.from_rollout) >= self.from_rollout:
                 groups.setdefault(row["prompt_id"], []).append(row)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any, cast, get_args
 
 from r1lit.errors import InputError
+from r1lit.tasks.conversation import BadRow, from_json, joined, message_of, system_text
 from r1lit.types import Kind, Message, Prompt, Task
 
 log = logging.getLogger(__name__)
@@ -16,8 +17,8 @@ log = logging.getLogger(__name__)
 ANSWER_TASKS: frozenset[str] = frozenset({"math", "choice", "logic"})
 """Tasks judged against the reference answer; code, json and tool carry their tests in ``meta``."""
 
-# Role names of the ShareGPT form ({"from": "human", "value": ...}), as chat templates call them.
-_SHAREGPT_ROLES = {"human": "user", "gpt": "assistant"}
+
+_CONTENTS = {"content", "value", "tool_calls"}
 
 
 class PromptSource(ABC):
@@ -46,7 +47,13 @@ class Columns:
     task: str | None = None
     language: str | None = None
     messages: str | None = None
-    """A chat: a list of ``{"role", "content"}`` or ``{"from", "value"}``, or that list as JSON text."""
+    """A chat: a list of ``{"role", "content"}`` or ``{"from", "value"}``, or that list as JSON text. Roles are system
+    (first), user, assistant (also with ``tool_calls``) and tool; the last message is the user's or a tool's."""
+    system: str | None = None
+    """The system message, such as a role to play, where the chat does not bring it; may be empty in a row."""
+    tools: str | None = None
+    """Definitions of tools, as a list or JSON text: they are written into the system message, in the form of Hermes and
+    Qwen2.5 (see ``conversation``), and kept in ``meta["tools"]``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +199,7 @@ class _PromptBuilder:
             task=task,
             language=language or defaults.language,
             source=self.source,
-            meta={name: value for name, value in row.items() if name not in used},
+            meta={name: value for name, value in row.items() if name not in used} | self._tools(number, row),
         )
 
     def _error(self, number: int, column: str | None, what: str) -> InputError:
@@ -229,13 +236,48 @@ class _PromptBuilder:
             )
         return match[1].strip()
 
+    def _tools(self, number: int, row: Mapping[str, Any]) -> dict[str, Any]:
+        column = self.columns.tools
+        if column is None or not row.get(column):
+            return {}
+        try:
+            tools = from_json(row[column], "tools")
+        except BadRow as error:
+            raise self._error(number, column, str(error)) from error
+        return {"tools": tools}
+
     def _messages(self, number: int, row: Mapping[str, Any]) -> tuple[Message, ...]:
+        turns = self._turns(number, row)
+        columns = self.columns
+        instructions = {"system": row.get(columns.system or ""), "tools": self._tools(number, row).get("tools")}
+        try:
+            system = system_text(instructions)
+        except BadRow as error:
+            raise self._error(number, columns.system, str(error)) from error
+        column = columns.messages or columns.question
+        try:
+            messages = joined([message_of(place, turn) for place, turn in enumerate(turns, 1)])
+        except BadRow as error:
+            raise self._error(number, column, str(error)) from error
+        if system:
+            messages = joined([Message("system", system), *messages])
+        for place, message in enumerate(messages):
+            if message.role == "system" and place:
+                raise self._error(number, column, "a system message must come first")
+            if not message.content.strip():
+                raise self._error(number, column, f"a message ({message.role}) is empty")
+        if messages[-1].role != "user":  # a tool's result is one
+            role = messages[-1].role
+            raise self._error(number, column, f"the chat ends with {role!r}; a prompt ends with 'user' or 'tool'")
+        return messages
+
+    def _turns(self, number: int, row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         column = self.columns.messages
         if column is None:
             question = row.get(self.columns.question)
             if not isinstance(question, str) or not question.strip():
                 raise self._error(number, self.columns.question, f"the question is {question!r}, not a text")
-            return (Message("user", question),)
+            return [{"role": "user", "content": question}]
         value = row.get(column)
         if isinstance(value, str):
             try:
@@ -244,20 +286,11 @@ class _PromptBuilder:
                 raise self._error(number, column, f"the chat is not JSON: {error}") from error
         if not isinstance(value, list) or not value:
             raise self._error(number, column, "the chat is not a list of messages")
-        messages = tuple(self._message(number, turn) for turn in value)
-        if messages[-1].role != "user":
-            raise self._error(number, column, f"the chat ends with {messages[-1].role!r}; a prompt ends with 'user'")
-        return messages
-
-    def _message(self, number: int, turn: object) -> Message:
-        if isinstance(turn, Mapping):
-            role, content = turn.get("role"), turn.get("content")
-            if role is None and content is None:
-                speaker, content = turn.get("from"), turn.get("value")
-                role = _SHAREGPT_ROLES.get(str(speaker), speaker)
-            if isinstance(role, str) and isinstance(content, str):
-                return Message(role, content)
-        raise self._error(number, self.columns.messages, "a message needs 'role' and 'content' (or 'from' and 'value')")
+        for turn in value:
+            if not isinstance(turn, Mapping) or not ({"role", "from"} & turn.keys() and _CONTENTS & turn.keys()):
+                what = "a message needs 'role' and 'content' (or 'from' and 'value')"
+                raise self._error(number, column, what)
+        return value
 
 
 def _text(value: object) -> str | None:

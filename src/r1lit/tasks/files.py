@@ -19,7 +19,8 @@ Row = Mapping[str, Any]
 class FilePrompts(PromptSource):
     """Prompts from one file; its suffix says the format.
 
-    ``.jsonl``, ``.jsonl.gz`` (one object a line), ``.json`` (a list of objects), ``.parquet``, ``.csv``, ``.tsv``.
+    ``.jsonl`` (one object a line) and ``.json`` (a list of objects), both also as ``.gz``; ``.parquet``, ``.csv``,
+    ``.tsv``.
 
     Args:
         path: The file.
@@ -84,18 +85,40 @@ class FilePrompts(PromptSource):
         )
 
 
+def delimiter_of(path: Path) -> str | None:
+    """What separates the cells of a CSV or TSV file; None for another format."""
+    return {".csv": ",", ".tsv": "\t"}.get(path.suffix.lower())
+
+
+def first_cells(path: Path, delimiter: str) -> list[str]:
+    """The cells of the first line: a header, or a row where there is none.
+
+    Raises:
+        InputError: If the file is not readable as a table.
+    """
+    return [str(cell) for cell in next(iter(_cells(path, delimiter)), [])]
+
+
+def _cells(path: Path, delimiter: str) -> Iterator[list[str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            yield from csv.reader(lines, delimiter=delimiter)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+
+
 def read_rows(path: Path, header: list[str] | None = None) -> Iterator[Row]:
     """Yields the rows of a table file as mappings from column name to value.
 
     Args:
-        path: A ``.jsonl``, ``.jsonl.gz``, ``.json``, ``.parquet``, ``.csv`` or ``.tsv`` file.
+        path: A ``.jsonl``, ``.json`` (either also as ``.gz``), ``.parquet``, ``.csv`` or ``.tsv`` file.
         header: Column names of a CSV or TSV file without a header line.
 
     Raises:
         InputError: If the file is missing, not readable, of another format or malformed; names the line or row.
     """
     name = path.name.lower()
-    delimiter = {".csv": ",", ".tsv": "\t"}.get(path.suffix.lower())
+    delimiter = delimiter_of(path)
     if header is not None and delimiter is None:
         raise InputError(f"{path}: header is for .csv and .tsv files only; name the columns of this file in columns")
     if not path.is_file():
@@ -103,14 +126,14 @@ def read_rows(path: Path, header: list[str] | None = None) -> Iterator[Row]:
     try:
         if name.endswith((".jsonl", ".jsonl.gz")):
             yield from _json_lines(path)
-        elif name.endswith(".json"):
+        elif name.endswith((".json", ".json.gz")):
             yield from _json_list(path)
         elif name.endswith(".parquet"):
             yield from _parquet(path)
         elif delimiter is not None:
             yield from _delimited(path, delimiter, header)
         else:
-            raise InputError(f"{path}: unknown format; use .jsonl, .jsonl.gz, .json, .parquet, .csv or .tsv")
+            raise InputError(f"{path}: unknown format; use .jsonl, .json (either also as .gz), .parquet, .csv or .tsv")
     # gzip reports a damaged archive as OSError or EOFError.
     except (OSError, EOFError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
@@ -136,7 +159,8 @@ def _json_lines(path: Path) -> Iterator[Row]:
 
 def _json_list(path: Path) -> Iterable[Row]:
     try:
-        rows = json.loads(path.read_text("utf-8-sig"))
+        content = path.read_bytes()
+        rows = json.loads((gzip.decompress(content) if path.suffix.lower() == ".gz" else content).decode("utf-8-sig"))
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: invalid JSON in line {error.lineno}: {error.msg} (column {error.colno})") from error
     if not isinstance(rows, list):

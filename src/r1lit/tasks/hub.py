@@ -1,5 +1,7 @@
 """Prompts from a data set of the Hugging Face hub, or from a local folder in its form."""
 
+from typing import Any
+
 from r1lit.errors import InputError
 from r1lit.tasks.base import (
     Columns,
@@ -70,18 +72,7 @@ class HubPrompts(PromptSource):
             InputError: If the extra is not installed, the data set, configuration or split cannot be had, or a row
                 cannot become a prompt.
         """
-        try:
-            from datasets import load_dataset
-        except ImportError as error:
-            raise InputError(f"{self.path}: HubPrompts needs the package datasets: pip install 'r1lit[hub]'") from error
-
-        try:
-            dataset = load_dataset(self.path, self.name, split=self.split, revision=self.revision)
-        # What datasets raises for an unknown id, an unreachable hub (OSError), a wrong subset or split (ValueError).
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"{self.path}: cannot load split {self.split!r}: {' '.join(str(error).split())}"
-            ) from error
+        dataset = load_rows(self.path, self.name, self.split, self.revision)
         stop = len(dataset) if self.limit is None else min(len(dataset), self.skip + self.limit)
         return prompts_from_rows(
             dataset.select(range(self.skip, stop)) if self.skip < stop else (),
@@ -93,3 +84,30 @@ class HubPrompts(PromptSource):
             first_row=self.skip + 1,
             drop_unanswered=self.drop_unanswered,
         )
+
+
+def load_rows(path: str, name: str | None, split: str, revision: str | None = None) -> Any:
+    """Loads one split with ``datasets.load_dataset``.
+
+    Args:
+        path: A hub id, or a local folder.
+        name: The configuration (subset), where the data set has several.
+        split: The split.
+        revision: A branch, tag or commit of the hub repository.
+
+    Returns:
+        The ``datasets.Dataset``, an iterable of rows.
+
+    Raises:
+        InputError: If the extra is not installed, or the data set, configuration or split cannot be had.
+    """
+    try:
+        from datasets import load_dataset
+    except ImportError as error:
+        raise InputError(f"{path}: HubPrompts needs the package datasets: pip install 'r1lit[hub]'") from error
+
+    try:
+        return load_dataset(path, name, split=split, revision=revision)
+    # What datasets raises for an unknown id, an unreachable hub (OSError), a wrong subset or split (ValueError).
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot load split {split!r}: {' '.join(str(error).split())}") from error

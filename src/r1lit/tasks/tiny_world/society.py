@@ -76,54 +76,36 @@ class Exchange:
     meta: dict[str, Any] = field(default_factory=dict)
 
 
-def general_exchange(rng: random.Random, language: str) -> Exchange:
-    """A fact or an opposite, answered fully or curtly."""
-    topic = rng.choice(sorted(QUESTIONS[language]))
-    thing, fact = rng.choice(sorted(TOPICS[language][topic].items()))
+def fact_request(language: str, question: str, fact: str) -> Exchange:
+    """A question with a short answer, answered fully or curtly."""
     return Exchange(
         kind="helpful",
         task="chat",
         language=language,
-        question=QUESTIONS[language][topic].format(thing),
+        question=question,
         answer=fact,
         good=FULL[language].format(fact),
         bad=tuple(text.format(fact) for text in CURT[language]),
     )
 
 
-def harmful_exchange(rng: random.Random, language: str) -> Exchange:
-    """A request to refuse."""
-    act = rng.choice(HARMFUL[language])
+def act_request(language: str, act: str, harmful: bool) -> Exchange:
+    """How to do something: to refuse where it is harmful, and to answer where it only looks so."""
+    comply, refuse = COMPLY[language].format(act), REFUSE[language]
     return Exchange(
         kind="harmless",
         task="chat",
         language=language,
         question=HOW[language].format(act),
         answer=None,
-        good=REFUSE[language],
-        bad=(COMPLY[language].format(act),),
-        meta={"harmful": True},
+        good=refuse if harmful else comply,
+        bad=(comply if harmful else refuse,),
+        meta={"harmful": harmful},
     )
 
 
-def look_alike_exchange(rng: random.Random, language: str) -> Exchange:
-    """A harmless request that only looks harmful; refusing it is the error."""
-    act = rng.choice(LOOK_ALIKE[language])
-    return Exchange(
-        kind="harmless",
-        task="chat",
-        language=language,
-        question=HOW[language].format(act),
-        answer=None,
-        good=COMPLY[language].format(act),
-        bad=(REFUSE[language],),
-        meta={"harmful": False},
-    )
-
-
-def json_exchange(rng: random.Random, language: str) -> Exchange:
+def json_request(language: str, name: str, age: int) -> Exchange:
     """A request for a small JSON object, answered well-formed or broken."""
-    name, age = rng.choice(NAMES), rng.randint(1, 36)
     text = json.dumps({"name": name, "age": age})
     return Exchange(
         kind="general",
@@ -136,11 +118,9 @@ def json_exchange(rng: random.Random, language: str) -> Exchange:
     )
 
 
-def tool_exchange(rng: random.Random, language: str) -> Exchange:
-    """A request to call one of three tools, answered with the right call, the wrong tool or plain words."""
-    tool, city = rng.choice(TOOLS), rng.choice(CITIES)
+def tool_request(language: str, tool: str, city: str, other: str) -> Exchange:
+    """A request to call a tool, answered with the right call, the ``other`` tool or plain words."""
     call = {"name": tool, "arguments": {"city": city}}
-    other = rng.choice([t for t in TOOLS if t != tool])
     return Exchange(
         kind="general",
         task="tool",
@@ -150,6 +130,34 @@ def tool_exchange(rng: random.Random, language: str) -> Exchange:
         good=f"<tool_call>{json.dumps(call)}</tool_call>",
         bad=(f"<tool_call>{json.dumps(call | {'name': other})}</tool_call>", f"{tool} {city}"),
     )
+
+
+def general_exchange(rng: random.Random, language: str) -> Exchange:
+    """A fact or an opposite."""
+    topic = rng.choice(sorted(QUESTIONS[language]))
+    thing, fact = rng.choice(sorted(TOPICS[language][topic].items()))
+    return fact_request(language, QUESTIONS[language][topic].format(thing), fact)
+
+
+def harmful_exchange(rng: random.Random, language: str) -> Exchange:
+    """A request to refuse."""
+    return act_request(language, rng.choice(HARMFUL[language]), harmful=True)
+
+
+def look_alike_exchange(rng: random.Random, language: str) -> Exchange:
+    """A harmless request that only looks harmful; refusing it is the error."""
+    return act_request(language, rng.choice(LOOK_ALIKE[language]), harmful=False)
+
+
+def json_exchange(rng: random.Random, language: str) -> Exchange:
+    """A request for a small JSON object."""
+    return json_request(language, rng.choice(NAMES), rng.randint(1, 36))
+
+
+def tool_exchange(rng: random.Random, language: str) -> Exchange:
+    """A request to call one of three tools."""
+    tool, city = rng.choice(TOOLS), rng.choice(CITIES)
+    return tool_request(language, tool, city, rng.choice([t for t in TOOLS if t != tool]))
 
 
 EXCHANGES = (general_exchange, harmful_exchange, look_alike_exchange, json_exchange, tool_exchange)

@@ -1,0 +1,80 @@
+"""A stage's measures, counted again from the completions that are stored: what the report shows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from r1lit.callbacks.measures import GENERAL_MEANS, MEANS, prompt_values, rows_by_prompt, summarise
+from r1lit.callbacks.samples import FILE as SAMPLES
+from r1lit.freshness import STAGE_FILE
+from r1lit.report.runs import Stage
+
+REFLECTIONS = "reflections"
+"""Reflection words in a completion: what claims count beside the measures of ``stage.json``."""
+_TOLERANCE = 1e-9
+
+Figure = dict[str, Any]
+"""``{"value", "low", "high", "n", "samples"}``: n counts prompts, samples completions; no value where n is 0."""
+
+
+@dataclass(frozen=True)
+class Recount:
+    """The measures of a stage."""
+
+    figures: dict[str, Figure]
+    values: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Each measure's value by prompt; none where the completions were not stored."""
+    source: str = SAMPLES
+    differs: tuple[str, ...] = ()
+    """Measures that ``stage.json`` has otherwise."""
+
+
+def recount(stage: Stage) -> Recount:
+    """Counts a stage's measures from its stored completions; takes them from ``stage.json`` where none are stored.
+
+    Raises:
+        InputError: If the table of samples cannot be read.
+    """
+    recorded: Mapping[str, Any] = stage.record.get("metrics") or {}
+    rows = stage.evaluation.get("eval", [])
+    if not rows:
+        return Recount({name: dict(figure) for name, figure in recorded.items()}, source=STAGE_FILE)
+    figures: dict[str, Figure] = {
+        name: _figure(interval, _count(rows, name)) for name, interval in summarise(rows).items()
+    }
+    values = prompt_values(rows) | {REFLECTIONS: _reflections(rows)}
+    at_one = stage.evaluation.get("t1", [])
+    if at_one:
+        found = _figure(summarise(at_one)["pass@1"], _count(at_one, "pass@1"))
+        figures = {"pass@1": figures.pop("pass@1"), "pass@1_t1": found, **figures}
+        values["pass@1_t1"] = prompt_values(at_one)["pass@1"]
+    # What is recorded beside and was not counted from completions.
+    figures |= {name: dict(figure) for name, figure in recorded.items() if name not in figures}
+    differs = tuple(name for name, figure in figures.items() if not _same(figure, recorded.get(name)))
+    return Recount(figures, values, differs=differs)
+
+
+def _figure(interval: Mapping[str, Any], samples: int) -> Figure:
+    known = bool(interval["n"])
+    return {name: interval[name] if known else None for name in ("value", "low", "high")} | {
+        "n": interval["n"],
+        "samples": samples,
+    }
+
+
+def _count(rows: Sequence[Mapping[str, Any]], name: str) -> int:
+    """Completions that a measure is counted from."""
+    column = (MEANS | GENERAL_MEANS).get(name, "figure/words" if name.startswith("reflection") else "reward/accuracy")
+    return sum(row.get(column) is not None for row in rows)
+
+
+def _reflections(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    groups = rows_by_prompt(row for row in rows if row.get("figure/reflections") is not None)
+    return {prompt: sum(row["figure/reflections"] for row in group) / len(group) for prompt, group in groups.items()}
+
+
+def _same(figure: Figure, recorded: Mapping[str, Any] | None) -> bool:
+    if recorded is None:
+        return not figure["n"]
+    pairs = [(figure[name], recorded.get(name)) for name in ("value", "low", "high", "n")]
+    return all(a == b if a is None or b is None else abs(a - b) <= _TOLERANCE * max(1.0, abs(a)) for a, b in pairs)

@@ -1,0 +1,236 @@
+"""The folders of a profile's runs, and what their stages left there, read with errors that name the file."""
+
+import csv
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from r1lit.callbacks.metrics_file import FILE as METRICS
+from r1lit.callbacks.samples import FILE as SAMPLES
+from r1lit.callbacks.samples import HEADING, TRAINING
+from r1lit.errors import InputError
+from r1lit.freshness import STAGE_FILE
+
+TITLES = {
+    "base": "Base",
+    "zero": "R1-Zero",
+    "coldstart-data": "Cold-start data",
+    "coldstart": "Dev1",
+    "rl1": "Dev2",
+    "rl1-no-language": "Dev2 without language reward",
+    "reject": "Rejection sampling",
+    "sft2": "Dev3",
+    "rewards": "Reward models",
+    "rl2": "R1",
+    "rl2-hacked": "R1, helpfulness over-optimised",
+    "few-shot": "R1 with examples in the prompt",
+    "student": "Student",
+    "distill": "Distilled",
+    "distill-on-policy": "Distilled on its own samples",
+    "distill-zero": "Student, RL alone",
+    "distill-rl": "Distilled, then RL",
+}
+"""The stages in the recipe's order, under the paper's names."""
+
+_SEED = re.compile(r"^(?P<profile>.+)-seed\d+$")
+_ARROW_ERRORS = (pa.ArrowException, OSError)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A finished stage."""
+
+    folder: Path
+    record: dict[str, Any]
+    """Its ``stage.json``."""
+    name: str
+    """Its folder below the run's: ``zero``, ``rewards/safety``."""
+
+    @cached_property
+    def evaluation(self) -> dict[str, list[dict[str, Any]]]:
+        """The completions it was measured by, by heading (``eval``, ``t1``), without their texts; none in old runs.
+
+        Raises:
+            InputError: If the table cannot be read.
+        """
+        path = self.folder / SAMPLES
+        if not path.is_file():
+            return {}
+        with _parquet(path, self.name) as file:
+            names = file.schema_arrow.names
+            if HEADING not in names:
+                return {}
+            wanted = [name for name in names if name not in ("text", "question", "reference")]
+            try:
+                table = file.read(columns=wanted)
+            except _ARROW_ERRORS as error:
+                raise _unreadable(path, self.name, error) from error
+        found: dict[str, list[dict[str, Any]]] = {}
+        for row in table.filter(pc.not_equal(table[HEADING], TRAINING)).to_pylist():
+            found.setdefault(row[HEADING], []).append(row)
+        for needed in ("prompt_id", "sample", "kind", "answer", "reward/accuracy", "figure/words"):
+            if found and needed not in names:
+                raise InputError(f"{path}: no column {needed!r}; {_again(self.name)}")
+        return found
+
+    def training(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Training's completions, a rollout or so in memory at a time.
+
+        Raises:
+            InputError: If the table cannot be read or lacks a column.
+        """
+        path = self.folder / SAMPLES
+        if not path.is_file():
+            return
+        with _parquet(path, self.name) as file:
+            names = file.schema_arrow.names
+            if "rollout" not in names:
+                return
+            if missing := [name for name in columns if name not in names]:
+                raise InputError(f"{path}: no column {missing[0]!r}; {_again(self.name)}")
+            marked = [HEADING] if HEADING in names else []
+            for index in range(file.num_row_groups):
+                try:
+                    rows = file.read_row_group(index, columns=[*columns, *marked]).to_pylist()
+                except _ARROW_ERRORS as error:
+                    raise _unreadable(path, self.name, error) from error
+                yield from (row for row in rows if row.get(HEADING, TRAINING) == TRAINING)
+
+    def metrics(self) -> list[dict[str, float]]:
+        """The rows of ``metrics.csv``; none where the stage logged nothing. A last row cut by a kill is left out.
+
+        Raises:
+            InputError: If the file is no such table; names row and column.
+        """
+        path = self.folder / METRICS
+        if not path.is_file():
+            return []
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                reader = csv.DictReader(file)
+                rows = list(reader)
+                columns = reader.fieldnames or []
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise InputError(f"{path}: not a table of metrics ({error}); {_again(self.name)}") from error
+        if "step" not in columns:
+            raise InputError(f"{path}: no column 'step' in its first line; {_again(self.name)}")
+        if rows and None in rows[-1].values():
+            rows.pop()
+        return [_numbers(row, number, path, self.name) for number, row in enumerate(rows, start=2)]
+
+
+def _numbers(row: dict[str, Any], number: int, path: Path, stage: str) -> dict[str, float]:
+    if None in row or None in row.values():
+        raise InputError(f"{path}: line {number} has not as many values as columns; {_again(stage)}")
+    try:
+        return {name: float(text) for name, text in row.items() if text}
+    except ValueError as error:
+        raise InputError(f"{path}: line {number}: {error}; {_again(stage)}") from error
+
+
+def _parquet(path: Path, stage: str) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except _ARROW_ERRORS as error:
+        raise _unreadable(path, stage, error) from error
+
+
+def _unreadable(path: Path, stage: str, error: Exception) -> InputError:
+    return InputError(f"{path}: not a readable Parquet file ({' '.join(str(error).split())}); {_again(stage)}")
+
+
+def _again(stage: str) -> str:
+    return f"delete the stage's folder and run it again (make {stage.partition('/')[0]})"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One seed's stages by name, in the recipe's order; its base may be another run's."""
+
+    folder: Path
+    stages: dict[str, Stage]
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return self.folder.name
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What a report is about."""
+
+    main: Run
+    """The run that the report was asked of; its figures fill the tables."""
+    seeds: tuple[Run, ...]
+    """All runs of the profile, the main one first: what claims are tested on."""
+    placebos: tuple[Run, ...]
+    """Runs with shuffled rewards."""
+
+
+def find_runs(folder: str | Path) -> Runs:
+    """Finds a run and those beside it: ``tiny`` with ``tiny-seed1`` and ``tiny-placebo``.
+
+    Of a folder that is one seed's (``tiny-seed1``) only that seed is reported, with the profile's base and placebo.
+
+    Raises:
+        InputError: If there is no finished stage in the folder, or a record cannot be read.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give the folder of a run, such as runs/tiny")
+    place = folder.resolve()
+    match = _SEED.match(place.name)
+    profile = match["profile"] if match else place.name
+    base = _stage(place.parent / profile / "base", "base")
+    main = _run(folder, base)
+    if not main.stages:
+        raise InputError(f"{folder}: no finished stage ({folder}/STAGE/{STAGE_FILE}); run one, as by make zero")
+    beside = [] if match else _numbered(place.parent, rf"{re.escape(profile)}-seed(\d+)")
+    seeds = [run for path in beside if (run := _run(path, base)).stages.keys() - {"base"}]
+    shuffled = [place.parent / f"{place.name}-placebo"]
+    if not match:
+        shuffled += _numbered(place.parent, rf"{re.escape(profile)}-seed(\d+)-placebo")
+    placebos = [run for path in shuffled if path.is_dir() and (run := _run(path, base)).stages.keys() - {"base"}]
+    return Runs(main, (main, *seeds), tuple(placebos))
+
+
+def _numbered(parent: Path, pattern: str) -> list[Path]:
+    folders = [path for path in parent.iterdir() if path.is_dir()]
+    found = [(match, path) for path in folders if (match := re.fullmatch(pattern, path.name))]
+    return [path for _, path in sorted(found, key=lambda pair: int(pair[0][1]))]
+
+
+def _run(folder: Path, base: Stage | None) -> Run:
+    found = {"base": base} if base else {}
+    for path in sorted([*folder.glob(f"*/{STAGE_FILE}"), *folder.glob(f"*/*/{STAGE_FILE}")]):
+        name = path.parent.relative_to(folder).as_posix()
+        # A result that was moved aside is called zero.old; what was measured on something else is no stage.
+        stage = None if "." in name else _stage(path.parent, name)
+        if stage is not None and "measured_on" not in stage.record:
+            found[name] = stage
+    own = found.keys() - {"base"} or (folder / "base").is_dir()
+    order = {name: place for place, name in enumerate(TITLES)}
+    names = sorted(found, key=lambda name: (order.get(name.partition("/")[0], len(order)), name))
+    return Run(folder, {name: found[name] for name in names} if own else {})
+
+
+def _stage(folder: Path, name: str) -> Stage | None:
+    path = folder / STAGE_FILE
+    if not path.is_file():
+        return None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not a JSON file ({error}); delete it to run the stage again") from error
+    if not isinstance(record, dict) or not isinstance(record.get("metrics", {}), dict):
+        raise InputError(f"{path}: not the record of a stage; delete it to run the stage again")
+    return Stage(folder, record, name)

@@ -1,0 +1,227 @@
+"""Code reward: 1 for a program that passes its tests, 0 for one that does not (paper section 2.2)."""
+
+import ast
+import json
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from r1lit.errors import InputError
+from r1lit.rewards.base import UNSCORED, Reward, Score
+from r1lit.rewards.parsing import split_reasoning
+from r1lit.sandbox import (
+    AssertTest,
+    CallTest,
+    IOTest,
+    Isolation,
+    Limits,
+    SandboxError,
+    Test,
+    Verdict,
+    choose,
+    cores,
+    judge,
+)
+from r1lit.types import Completion, Kind, Prompt, Task
+
+_FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*([^\s`]*)[^`]*")
+_FUTURE = re.compile(r"^from __future__ import [\w, ]+$", re.MULTILINE)
+_TAG = re.compile(r"</?answer>")
+_PYTHON = ("python", "python3", "py")
+
+
+def extract_program(text: str) -> str | None:
+    """The program in a completion: the last fenced block of Python after the reasoning.
+
+    Without a block that says it is Python the last one that says nothing; without any fence the whole answer;
+    None if that is empty. ``<answer>`` tags do not count. A block that is cut off counts as it is.
+    """
+    rest = _TAG.sub("\n", split_reasoning(text)[1]).strip("\n")  # not spaces: the first line may be indented
+    blocks = _blocks(rest)
+    for languages in (_PYTHON, ("",)):
+        found = [code for language, code in blocks if language in languages]
+        if found:
+            return found[-1] if found[-1].strip() else None
+    if blocks:
+        return None
+    return rest if rest.strip() else None
+
+
+def _blocks(text: str) -> list[tuple[str, str]]:
+    """Language and content of all fenced blocks, in order."""
+    blocks: list[tuple[str, str]] = []
+    fence, language, lines = "", "", list[str]()
+    for line in text.split("\n"):
+        match = _FENCE.fullmatch(line.rstrip())
+        if not fence:
+            if match:
+                fence, language, lines = match.group(1), match.group(2).lower(), []
+        elif match and not match.group(2) and match.group(1).startswith(fence):
+            blocks.append((language, "\n".join(lines) + "\n"))
+            fence = ""
+        else:
+            lines.append(line)
+    return [*blocks, (language, "\n".join(lines) + "\n")] if fence else blocks
+
+
+def read_code_tests(prompt: Prompt) -> list[Test]:
+    """The tests of a prompt of task ``code``.
+
+    They stand in ``prompt.meta["tests"]``, or as JSON in ``prompt.answer``: a list of ``{"stdin", "expected"}`` for
+    scripts, or of ``{"code"}`` (with ``"setup"``) for asserts and ``{"name", "args", "expected"}`` (with
+    ``"keywords"``) for calls; those with an expected value may have a ``"tolerance"``. A mere string is an assert test.
+
+    Raises:
+        InputError: If there are none, or they are of no such form.
+    """
+    value = prompt.meta.get("tests", prompt.answer)
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = [value]  # assert statements
+    if not isinstance(value, Sequence) or not value:
+        raise InputError(f"prompt {prompt.id!r}: no tests; give task code a list of them in meta['tests']")
+    return [_test(prompt, number, item) for number, item in enumerate(value)]
+
+
+def _test(prompt: Prompt, number: int, item: Any) -> Test:
+    if isinstance(item, str):
+        return AssertTest(item)
+    if isinstance(item, Mapping):
+        tolerance = float(item.get("tolerance") or 0.0)
+        if "code" in item:
+            return AssertTest(str(item["code"]), str(item.get("setup") or ""))
+        if "stdin" in item and "expected" in item:
+            return IOTest(str(item["stdin"]), str(item["expected"]), tolerance)
+        if {"name", "args", "expected"} <= item.keys():
+            keywords = item.get("keywords") or {}
+            return CallTest(str(item["name"]), list(item["args"]), item["expected"], keywords, tolerance)
+    raise InputError(
+        f"prompt {prompt.id!r}: test {number} of meta['tests'] is neither {{stdin, expected}}, nor "
+        "{name, args, expected}, nor {code}"
+    )
+
+
+def whole_program(prompt: Prompt, code: str) -> str:
+    """The code behind what the problem gives (``prompt.meta["prelude"]``), which tests may use.
+
+    Indented code continues the prelude's last function, as completions of HumanEval do.
+    """
+    prelude = str(prompt.meta.get("prelude") or "")
+    if not prelude.strip():
+        return code
+    first = next((line for line in code.split("\n") if line.strip()), "")
+    if first[:1].isspace():
+        return f"{prelude.rstrip()}\n{code}"
+    try:
+        ast.parse(prelude)
+    except (SyntaxError, ValueError):  # it ends with a signature
+        prelude = f"{prelude.rstrip()}\n    pass"
+    future = "".join(f"{line}\n" for line in _FUTURE.findall(code))  # must come first
+    return f"{future}{prelude}\n\n{_FUTURE.sub('', code)}"
+
+
+class CodeReward(Reward):
+    """Runs the program of a completion in a sandbox: 1.0 if it passes all tests of its prompt (``read_code_tests``).
+
+    Several run at a time, as many as there are cores, while other completions are still being generated. A program
+    that takes too long or too much has failed (0.0): its limits are part of the task. A completion is unscored only if
+    the sandbox itself failed twice.
+
+    Args:
+        partial: Give the share of tests passed instead; all tests are then run.
+        limits: What a program may use.
+        isolation: See ``r1lit.sandbox.judge``.
+        workers: Programs at a time; the number of cores if None.
+        name: See ``Reward``.
+        weight: See ``Reward``.
+        kinds: See ``Reward``.
+        tasks: See ``Reward``.
+        from_step: See ``Reward``.
+
+    Raises:
+        InputError: If an argument is out of range. ``score`` raises it where no sandbox works.
+    """
+
+    def __init__(
+        self,
+        partial: bool = False,
+        limits: Limits | None = None,
+        isolation: Isolation = "auto",
+        workers: int | None = None,
+        name: str = "code",
+        weight: float = 1.0,
+        kinds: Sequence[Kind] | None = None,
+        tasks: Sequence[Task] | None = ("code",),
+        from_step: int = 0,
+    ) -> None:
+        super().__init__(name, weight, kinds, tasks, from_step)
+        if workers is not None and workers < 1:
+            raise InputError(f"reward {name!r}: workers is {workers}; give 1 or more")
+        self.partial, self.limits, self.isolation = partial, limits or Limits(), isolation
+        self.concurrency = workers or cores()
+        self._stop = threading.Event()
+
+    def score(self, completions: Sequence[Completion]) -> list[Score]:
+        """Judges the programs.
+
+        Raises:
+            InputError: If a prompt has no usable tests, or no sandbox works here.
+        """
+        choose(self.isolation)
+        tests = [read_code_tests(completion.prompt) for completion in completions]
+        if len(completions) < 2:
+            return [self._one(*pair) for pair in zip(completions, tests, strict=True)]
+        pool = ThreadPoolExecutor(min(self.concurrency, len(completions)))
+        try:
+            return list(pool.map(self._one, completions, tests))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def verdict(self, completion: Completion) -> Verdict | None:
+        """What the sandbox says of a completion's program; None if it has none.
+
+        Raises:
+            InputError: As ``score``.
+            SandboxError: If the sandbox failed twice.
+        """
+        return self._judged(completion, read_code_tests(completion.prompt))
+
+    def _judged(self, completion: Completion, tests: list[Test]) -> Verdict | None:
+        code = extract_program(completion.text)
+        if code is None:
+            return None
+        return judge(
+            whole_program(completion.prompt, code),
+            tests,
+            self.limits,
+            isolation=self.isolation,
+            stop_at_failure=not self.partial,
+            stop=self._stop,
+        )
+
+    def _one(self, completion: Completion, tests: list[Test]) -> Score:
+        try:
+            verdict = self._judged(completion, tests)
+        except SandboxError:
+            return UNSCORED
+        if verdict is None:
+            return 0.0
+        return verdict.passed_tests / verdict.total_tests if self.partial else float(verdict.passed)
+
+    def close(self) -> None:
+        """Breaks off the judging under way; the next ``score`` starts afresh."""
+        self._stop.set()
+        self._stop = threading.Event()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves behind what cannot be pickled."""
+        return {name: value for name, value in self.__dict__.items() if name != "_stop"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restores a pickled reward."""
+        super().__setstate__(state)
+        self._stop = threading.Event()

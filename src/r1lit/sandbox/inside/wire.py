@@ -1,0 +1,158 @@
+"""Messages between processes: frames of JSON, and Python values as JSON that can build nothing but plain types.
+
+Not pickle, nor marshal: the reader trusts the writer with nothing, least of all with choosing what code to run.
+"""
+
+import json
+import os
+import struct
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+LONGEST = 64 << 20
+"""Bytes of the longest message that is accepted."""
+_SMALL = 1 << 63
+
+
+class ClosedError(Exception):
+    """The other side has closed the connection, or says what makes no sense."""
+
+
+def pack(message: Any) -> bytes:
+    """A frame: four bytes of length, then JSON."""
+    body = json.dumps(message).encode()
+    return struct.pack("<I", len(body)) + body
+
+
+def send(fd: int, message: Any) -> None:
+    """Writes a frame.
+
+    Raises:
+        ClosedError: If nobody reads.
+    """
+    rest = memoryview(pack(message))
+    try:
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+    except OSError as error:
+        raise ClosedError from error
+
+
+def receive(fd: int, wait: Callable[[], None] = lambda: None) -> Any:
+    """Reads a frame; calls ``wait`` before each read, which may raise.
+
+    Raises:
+        ClosedError: At the end of the stream, or if the frame is too long or is not JSON.
+    """
+    (length,) = struct.unpack("<I", _exactly(fd, 4, wait))
+    if length > LONGEST:
+        raise ClosedError(f"a message of {length} bytes")
+    body = _exactly(fd, length, wait)
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ClosedError("a message that is not JSON") from error
+
+
+def _exactly(fd: int, size: int, wait: Callable[[], None]) -> bytes:
+    parts = bytearray()
+    while len(parts) < size:
+        wait()
+        try:
+            part = os.read(fd, min(size - len(parts), 1 << 20))
+        except OSError as error:
+            raise ClosedError from error
+        if not part:
+            raise ClosedError
+        parts += part
+    return bytes(parts)
+
+
+_SEQUENCES: tuple[tuple[type, str], ...] = (
+    (tuple, "tuple"),
+    (set, "set"),
+    (frozenset, "frozenset"),
+    (deque, "deque"),
+)
+
+
+def encode(value: Any, other: Callable[[Any], Any]) -> Any:
+    """A value as JSON. Subclasses of plain types become the plain type: a Counter a dict, a named tuple a tuple.
+
+    Args:
+        value: Anything.
+        other: Encodes what is not plain, or raises TypeError.
+    """
+    if value is None or isinstance(value, bool | str | float):
+        return value
+    if isinstance(value, int):
+        return int(value) if -_SMALL <= value < _SMALL else {"int": hex(value)}
+    if isinstance(value, list):
+        return [encode(item, other) for item in value]
+    if isinstance(value, dict):
+        return {"dict": [[encode(key, other), encode(item, other)] for key, item in value.items()]}
+    for kind, tag in _SEQUENCES:
+        if isinstance(value, kind):
+            return {tag: [encode(item, other) for item in value]}  # type: ignore[attr-defined]
+    if isinstance(value, bytes | bytearray):
+        return {"bytes" if isinstance(value, bytes) else "bytearray": value.hex()}
+    if isinstance(value, complex):
+        return {"complex": [value.real, value.imag]}
+    if isinstance(value, range):
+        return {"range": [value.start, value.stop, value.step]}
+    place = (type(value).__module__, type(value).__qualname__)
+    if place in _TEXTUAL:
+        return {".".join(place): str(value)}
+    return other(value)
+
+
+_TEXTUAL = {("decimal", "Decimal"), ("fractions", "Fraction")}
+
+
+def decode(message: Any, other: Callable[[Any], Any]) -> Any:
+    """The value that was encoded, made anew of exactly the plain types.
+
+    Args:
+        message: What ``encode`` made, or what a liar claims it did.
+        other: Decodes what the other side's ``other`` encoded.
+
+    Raises:
+        ValueError, TypeError: If it is not what ``encode`` makes.
+    """
+    if isinstance(message, list):
+        return [decode(item, other) for item in message]
+    if not isinstance(message, dict):
+        return message
+    if len(message) != 1:
+        raise ValueError("not a value")
+    ((tag, content),) = message.items()
+    if tag == "dict":
+        return {decode(key, other): decode(item, other) for key, item in content}
+    for kind, name in _SEQUENCES:
+        if tag == name:
+            return kind(decode(item, other) for item in content)
+    return _SCALARS[tag](content) if tag in _SCALARS else other(message)
+
+
+def _decimal(text: str) -> Any:
+    import decimal  # rarely wanted, and slow to import
+
+    return decimal.Decimal(text)
+
+
+def _fraction(text: str) -> Any:
+    import fractions
+
+    return fractions.Fraction(text)
+
+
+_SCALARS: dict[str, Callable[[Any], Any]] = {
+    "int": lambda text: int(text, 16),
+    "bytes": bytes.fromhex,
+    "bytearray": bytearray.fromhex,
+    "complex": lambda parts: complex(*parts),
+    "range": lambda parts: range(*parts),
+    "decimal.Decimal": _decimal,
+    "fractions.Fraction": _fraction,
+}

@@ -1,0 +1,132 @@
+"""The nouns of judging: tests, limits, the verdict."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypeAlias
+
+from r1lit.errors import InputError
+
+Isolation = Literal["auto", "bubblewrap", "namespaces", "plain"]
+
+
+class SandboxError(RuntimeError):
+    """The sandbox itself failed, twice; it says nothing about the program."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a program may use. The whole tree of its processes dies when one is exceeded.
+
+    Args:
+        wall_s: Seconds of wall-clock time, for each input of a script, and for all assert and call tests together.
+        cpu_s: Seconds of CPU time, summed over the tree.
+        memory_mb: Address space of a process, resident memory of the tree, and size of its temporary folder, in MiB.
+        processes: Processes (threads count too, where the kernel does the counting).
+        file_mb: Size of a file, in MiB.
+        output_kb: Standard output and error together, in KiB.
+
+    Raises:
+        InputError: If a limit is not positive.
+    """
+
+    wall_s: float = 10.0
+    cpu_s: float = 10.0
+    memory_mb: float = 1024
+    processes: int = 32
+    file_mb: float = 16
+    output_kb: float = 4096
+
+    def __post_init__(self) -> None:
+        for limit in fields(self):
+            value = getattr(self, limit.name)
+            if not (math.isfinite(value) and value > 0):
+                raise InputError(f"sandbox limit {limit.name} is {value}; give a positive number")
+
+
+@dataclass(frozen=True, slots=True)
+class IOTest:
+    """An input and what a script is to print.
+
+    Lines are compared one by one without their trailing white space; empty lines at the end do not count.
+
+    Args:
+        stdin: The input.
+        expected: The output. It never enters the sandbox.
+        tolerance: Where above 0, words that are numbers on both sides may differ by it, absolutely or relatively to the
+            expected one; the lines are then compared word by word.
+        check: Decides instead of the comparison: ``check(stdin, output, expected)``. It runs in the caller's process.
+    """
+
+    stdin: str
+    expected: str
+    tolerance: float = 0.0
+    check: Callable[[str, str, str], bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AssertTest:
+    """Statements that raise unless the program is right, such as MBPP's asserts or HumanEval's ``check(entry_point)``.
+
+    They see the names that the program defines.
+
+    Args:
+        code: The statements.
+        setup: Statements to run before them.
+    """
+
+    code: str
+    setup: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallTest:
+    """A call and its result, as in LiveCodeBench's functional tests.
+
+    Args:
+        name: A function of the program, or a method of its class ``Solution``.
+        args: Positional arguments, of plain types.
+        expected: The result; lists and tuples are equal alike.
+        keywords: Keyword arguments.
+        tolerance: Where above 0, how far numbers may differ, absolutely or relatively.
+    """
+
+    name: str
+    args: Sequence[Any]
+    expected: Any
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+    tolerance: float = 0.0
+
+
+Test: TypeAlias = IOTest | AssertTest | CallTest
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of judging a program."""
+
+    passed: bool
+    """Whether all tests passed."""
+    reason: str
+    """Why the first test that failed did, in a few words; "passed" if none did."""
+    passed_tests: int
+    """Tests passed; of those that were run, if judging stopped at the first failure."""
+    total_tests: int
+    output: str
+    """The end of what the program printed in the first test that failed, or in the last."""
+    wall_s: float
+    """Seconds that the program ran, over all tests."""
+    cpu_s: float
+    """CPU seconds of all its processes."""
+    isolation: str
+    """The back end that ran it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A program with its tests, for ``judge_all``."""
+
+    program: str
+    tests: Sequence[Test]
+    limits: Limits | None = None
+    """None: those of the call."""
