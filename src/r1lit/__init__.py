@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from r1lit.policy.policy import Policy
 
 __version__ = "0.1.0.dev0"
-__all__ = ["ChatDataModule", "DistillModule", "GRPOModule", "Policy", "PromptDataModule", "SFTModule", "__version__", "rewards"]
+__all__ = [
+    "ChatDataModule",
+    "DistillModule",
+    "GRPOModule",
+    "Policy",
+    "PromptDataModule",
+    "SFTModule",
+    "__version__",
+    "rewards",
+]
 
 _MODULES = {
     "ChatDataModule": "r1lit.data.chat",

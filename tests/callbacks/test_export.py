@@ -15,7 +15,7 @@ class Policy:
 
 
 def module(text):
-    return SimpleNamespace(policy=Policy(text))
+    return SimpleNamespace(policy=Policy(text), record={}, noted_by_measuring=False)
 
 
 def exported(folder):

@@ -71,8 +71,8 @@ def test_a_file_gets_a_line_each_half_minute(now, capsys):
     for now.value, done in ((10.0, 1), (31.0, 2), (40.0, 3), (62.0, 4)):
         progress.on_completions(TRAINER, None, done, 64, 620)
     assert capsys.readouterr().out.splitlines() == [
-        "  sampling: 2 of 64 completions, 20 tokens/s",
-        "  sampling: 4 of 64 completions, 10 tokens/s",
+        "  sampling: 2 of 64 completions, 20 tokens/s, 16:01 left",
+        "  sampling: 4 of 64 completions, 10 tokens/s, 15:30 left",
     ]
     progress.on_test_start(TRAINER, None)
     now.value += 31

@@ -12,7 +12,7 @@ HALF = {"value": 0.5, "low": 0.25, "high": 0.75, "n": 8}
 def module(init_from, **metrics):
     policy = SimpleNamespace(init_from=str(init_from))
     counts = {"tokens_sampled": 1000, "updates": 4, "rollouts": 2, "seed": 3, "placebo": False, "device": "cpu"}
-    return SimpleNamespace(policy=policy, test_results=metrics, **counts)
+    return SimpleNamespace(policy=policy, test_results=metrics, record={}, **counts)
 
 
 def trainer(folder, rank=0):

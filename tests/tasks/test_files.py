@@ -81,7 +81,7 @@ def test_a_file_without_header(tmp_path: Path) -> None:
         ("a.jsonl", "", "the data set is empty"),
         ("a.jsonl", b"\xff\xfe{}", "not UTF-8 text"),
         ("a.jsonl.gz", "plain", "cannot be read: Not a gzipped file"),
-        ("a.jsonl.gz", gzip.compress(b'{"question": "a"}' * 9)[:-12], "cannot be read: Compressed file ended"),
+        ("a.jsonl.gz", gzip.compress(b'{"question": "a"}' * 9, mtime=0)[:-12], "cannot be read: Compressed file ended"),
         ("a.json", '[\n{"question": 1,}\n]', "invalid JSON in line 2"),
         ("a.json", '{"question": "a"}', "not a JSON list of objects but dict"),
         ("a.json", '[{"question": "a"}, 3]', "row 2 is not a JSON object but int"),
