@@ -48,7 +48,7 @@ data = $(if $(DATA),-c "$(CONFIGS)/$(PROFILE)/data.yaml" --data.path "$(DATA)")
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help r1 zero coldstart coldstart-data rl1 rl1-no-language reject sft2 rewards rl2 rl2-hacked base base-stage eval stages test test-all lint bench notebooks clean venv-stage check-profile
+.PHONY: help r1 zero coldstart coldstart-data rl1 rl1-no-language reject sft2 rewards rl2 rl2-hacked few-shot distill distill-zero distill-rl distill-on-policy base base-stage eval report stages test test-all lint bench notebooks clean venv-stage check-profile
 
 help: ## this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -67,7 +67,10 @@ help: ## this list
 	@echo "  PYTHON      makes the environment  [$(or $(PYTHON),the first of $(candidates))]"
 	@echo "  TESTS       test: files or pytest options, instead of all tests with coverage"
 
-r1: rl2 ## all stages, to the final model
+# The placebo is the control of what the report claims: RL with shuffled rewards must reproduce none of it.
+r1: rl2 rl1-no-language distill distill-zero distill-rl few-shot ## the whole paper: all stages, the comparisons, the placebo, the report
+	@$(MAKE) --no-print-directory zero PLACEBO=1
+	@$(MAKE) --no-print-directory report
 
 zero: base-stage ## R1-Zero: pure RL on the base model
 	$(call run-stage,fit,zero,$(run_dir)/zero,--model.init_from "$(base_dir)/model" $(seed) $(steps) $(placebo) $(data))
@@ -108,6 +111,25 @@ rl2-hacked: rewards ## ablation: rl2 with the helpfulness model over-optimised
 	$(call run-stage,fit,rl2,$(run_dir)/rl2-hacked,-c "$(CONFIGS)/$(PROFILE)/rl2-hacked.yaml" \
 		--model.init_from "$(run_dir)/sft2/model" $(reward_models) $(seed) $(steps))
 
+few-shot: rl2 ## R1 with worked examples in its prompt
+	$(call run-stage,test,few-shot,$(run_dir)/few-shot,--model.init_from "$(run_dir)/rl2/model" $(seed))
+
+# A student may have a tokenizer of its own, so it reads the kept chats as text, not the store of the teacher's tokens.
+distill: reject ## distillation: SFT of a small student on the kept traces
+	$(call run-stage,fit,distill,$(run_dir)/distill,--data.sources.reject.path "$(run_dir)/reject/chats.parquet" $(seed))
+
+tokens_of = "$$("$(BIN)/python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["tokens_sampled"])' "$(1)/stage.json")"
+distill-zero: reject ## comparison: the student by RL alone, at the tokens that its teacher sampled for it
+	$(call run-stage,fit,distill-zero,$(run_dir)/distill-zero,--model.max_tokens_sampled $(call tokens_of,$(run_dir)/reject) \
+		$(seed) $(steps))
+
+distill-rl: distill ## RL after distillation
+	$(call run-stage,fit,distill-rl,$(run_dir)/distill-rl,--model.init_from "$(run_dir)/distill/model" $(seed) $(steps))
+
+distill-on-policy: rl1 ## the student's own samples, the teacher's distributions
+	$(call run-stage,fit,distill-on-policy,$(run_dir)/distill-on-policy,--model.teacher.init_from "$(run_dir)/rl1/model" \
+		$(seed) $(steps))
+
 # The base as it is, exported and measured; seed 0 always, so that all runs start from and compare with the same.
 base-stage: venv-stage
 	$(call run-stage,test,base,$(base_dir),--seed_everything 0$(if $(DATA), $(data)))
@@ -129,6 +151,9 @@ eval_stage = $(notdir $(patsubst %/model,%,$(eval_model)))
 eval_name = $(subst /,-,$(subst :,-,$(patsubst $(RUNS)/%,%,$(patsubst %/model,%,$(eval_model)))))
 eval_template = $(if $(filter tiny,$(BENCH)),$(if $(filter base zero,$(eval_stage)),, --model.policy.template chat))
 
+report: venv-stage ## report.html and summary.json: the paper's claims beside what was measured, of all seeds that were run
+	@"$(BIN)/r1lit" report "$(run_dir)"
+
 stages: venv-stage ## the stage table, mean and range over all seeds that were run
 	@"$(BIN)/python" -m r1lit.report.stages $(wildcard $(RUNS)/$(PROFILE) $(RUNS)/$(PROFILE)-seed?)
 
@@ -147,7 +172,7 @@ venv-stage: check-profile
 
 check-profile:
 	@test -d "$(CONFIGS)/$(PROFILE)" || { \
-		echo "make: there is no $(CONFIGS)/$(PROFILE); PROFILE is one of: $(notdir $(patsubst %/,%,$(filter-out $(CONFIGS)/strategy/ $(CONFIGS)/eval/,$(wildcard $(CONFIGS)/*/))))" >&2; \
+		echo "make: there is no $(CONFIGS)/$(PROFILE); PROFILE is one of: $(notdir $(patsubst %/,%,$(filter-out $(addprefix $(CONFIGS)/,strategy/ eval/ distill/),$(wildcard $(CONFIGS)/*/))))" >&2; \
 		exit 2; }
 	@test -z "$(DATA)" || test -n "$(filter eval,$(MAKECMDGOALS))" || test -f "$(CONFIGS)/$(PROFILE)/data.yaml" || { \
 		echo "make: there is no $(CONFIGS)/$(PROFILE)/data.yaml, so PROFILE=$(PROFILE) takes no DATA" >&2; exit 2; }
