@@ -147,7 +147,7 @@ def test_preference_rewards_and_general_prompts_enter_late(tmp_path, monkeypatch
     hacked = ("-c", "configs/tiny/rl2.yaml", "-c", "configs/tiny/rl2-hacked.yaml")
     cli = made(tmp_path / "hacked", "fit", *hacked, *TINY)
     assert {reward.from_step for reward in cli.model.rewards} == {0}
-    assert {p.kind for p in cli.datamodule.prompts_for_rollout(0)} == {"reasoning", "helpful"}
+    assert len({p.kind for p in cli.datamodule.prompts_for_rollout(0)}) == 4
 
 
 @pytest.mark.parametrize("name", ["coldstart", "rl1", "sft2", "rl2"])
