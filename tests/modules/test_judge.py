@@ -105,9 +105,9 @@ def test_a_policy_samples_both_replies(prompts, model_dir, tmp_path):
 
 def test_settings(model_dir, replies):
     judge = PairJudge(Longest())
-    with pytest.raises(InputError, match=r"either model.policy or model.teacher"):
+    with pytest.raises(InputError, match=r"either model.policy .* or model.teacher"):
         JudgeModule(judge)
-    with pytest.raises(InputError, match=r"either model.policy or model.teacher"):
+    with pytest.raises(InputError, match=r"either model.policy .* or model.teacher"):
         JudgeModule(judge, Policy(model_dir, template="{question}"), teacher=replies)
     with pytest.raises(InputError, match="a pair has 2 replies"):
         JudgeModule(judge, teacher=replies, sampling=SamplingParams(n=4))

@@ -9,19 +9,17 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-import torch
 from lightning.pytorch import Callback
 
 from r1lit.data.evaluated import EvaluatedFile
-from r1lit.data.prompts import PromptDataModule
 from r1lit.errors import InputError, TrainingError
 from r1lit.functional.estimators import Interval
 from r1lit.metrics.benchmark import BenchmarkMetrics, JudgedGroup, by_label, grade, judge_of
 from r1lit.modules.experience import for_rollout
 from r1lit.modules.journaled import JournaledSampler, raise_everywhere
-from r1lit.modules.policy_module import PolicyModule
+from r1lit.modules.sampling_module import SamplingModule
 from r1lit.modules.stage import EVALUATION_ROLLOUT
 from r1lit.policy import Policy
 from r1lit.rewards import Reward
@@ -34,7 +32,7 @@ PAPER_SAMPLING = SamplingParams(n=16, temperature=0.6, top_p=0.95, max_new_token
 """The paper's (D.1); it takes 4 to 64 samples a prompt, by the size of the benchmark."""
 
 
-class EvaluationModule(PolicyModule):
+class EvaluationModule(SamplingModule):
     """Samples and judges the prompts of ``data.val``; it trains nothing.
 
     Args:
@@ -58,6 +56,9 @@ class EvaluationModule(PolicyModule):
         InputError: If both or none of policy and server are given, or a setting is out of range.
     """
 
+    other_key = "server"
+    purpose = "an evaluation"
+
     def __init__(
         self,
         rewards: list[Reward],
@@ -71,13 +72,7 @@ class EvaluationModule(PolicyModule):
         resume: Literal["prompt", "chunk"] = "prompt",
         seed: int = 0,
     ) -> None:
-        # Nothing is trained: the optimiser is never made.
-        super().__init__(cast(Policy, policy), torch.optim.SGD)
-        if (policy is None) == (server is None):
-            raise InputError(
-                "give either model.policy (a checkpoint) or model.server (an engine such as OpenAIEngine); with a "
-                "server say --model.policy null"
-            )
+        super().__init__(policy, engine, server)
         check_names(rewards)
         self.rewards, self.evaluation, self.seed = rewards, evaluation, seed
         self.judge = judge_of(rewards, judge)
@@ -86,35 +81,11 @@ class EvaluationModule(PolicyModule):
         names = [reward.name for reward in rewards]
         self.record = {"outputs": [SAMPLES]}
         self.benchmark = BenchmarkMetrics(names, self.judge, evaluation.n, pass_at)
-        self.engine = engine(policy) if server is None else server  # type: ignore[arg-type] # one of the two is set
         self.sampler = JournaledSampler(self, self.engine, rewards, chunk_prompts, by_prompt=resume == "prompt")
-
-    def policies(self) -> list[Policy]:
-        """The policy, where there is one."""
-        return [] if self.policy is None else [self.policy]
 
     def configure_callbacks(self) -> Sequence[Callback]:
         """The rewards: Lightning closes them."""
         return list(self.rewards)
-
-    def configure_optimizers(self) -> None:
-        """None."""
-
-    @property
-    def data(self) -> PromptDataModule:
-        """Where the prompts come from.
-
-        Raises:
-            InputError: If the data are of another kind.
-        """
-        data = getattr(self.trainer, "datamodule", None)
-        if not isinstance(data, PromptDataModule):
-            raise InputError("data: an evaluation takes prompts; use PromptDataModule with data.val")
-        return data
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Leaves prompts alone: they hold no tensors."""
-        return batch
 
     # Sampling
 

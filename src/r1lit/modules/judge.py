@@ -10,19 +10,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
-
-import torch
+from typing import Any
 
 from r1lit.callbacks.base import rollout_callbacks
 from r1lit.data.journal import Journal
 from r1lit.data.judge import Candidates, Judgement, MadePairs, PairJudge, make_pairs
-from r1lit.data.prompts import PromptDataModule
 from r1lit.errors import InputError, TrainingError
 from r1lit.modules.experience import for_rollout
 from r1lit.modules.journaled import prompts_hash, raise_everywhere
-from r1lit.modules.policy_module import PolicyModule
 from r1lit.modules.reject import REJECTION_ROLLOUT
+from r1lit.modules.sampling_module import SamplingModule
 from r1lit.policy import Policy
 from r1lit.rollout import NativeEngine
 from r1lit.rollout.openai import token_count
@@ -32,7 +29,7 @@ JOURNAL = "judged"
 PAIRS = "preferences.jsonl"
 
 
-class JudgeModule(PolicyModule):
+class JudgeModule(SamplingModule):
     """Samples two replies to each prompt, has them judged, and writes ``preferences.jsonl``; it trains nothing.
 
     Args:
@@ -50,6 +47,8 @@ class JudgeModule(PolicyModule):
         InputError: If both or none of policy and teacher are given, or a setting is out of range.
     """
 
+    purpose = "the making of pairs"
+
     def __init__(
         self,
         judge: PairJudge,
@@ -61,37 +60,15 @@ class JudgeModule(PolicyModule):
         tolerance: float = 0.05,
         seed: int = 0,
     ) -> None:
-        super().__init__(cast(Policy, policy), torch.optim.SGD)  # nothing is trained: it is never made
-        if (policy is None) == (teacher is None):
-            raise InputError("give either model.policy or model.teacher: what samples the replies")
+        super().__init__(policy, engine, teacher)
         if sampling.n != 2:
             raise InputError(f"model.sampling.n is {sampling.n}; a pair has 2 replies")
         if margin < 0 or tolerance < 0:
             raise InputError(f"model.margin is {margin} and model.tolerance {tolerance}; give 0 or more")
         self.judge, self.sampling, self.margin, self.tolerance, self.seed = judge, sampling, margin, tolerance, seed
-        self.engine = engine(policy) if teacher is None else teacher  # type: ignore[arg-type] # one of the two is set
         self.outputs = [PAIRS]
         self.manifest: dict[str, Any] = {}
         self._began, self._done = time.monotonic(), 0
-
-    def policies(self) -> list[Policy]:
-        """The policy, where there is one."""
-        return [] if self.policy is None else [self.policy]
-
-    def configure_optimizers(self) -> None:
-        """None."""
-
-    @property
-    def data(self) -> PromptDataModule:
-        """Where the prompts come from.
-
-        Raises:
-            InputError: If the data are of another kind.
-        """
-        data = getattr(self.trainer, "datamodule", None)
-        if not isinstance(data, PromptDataModule):
-            raise InputError("data: pairs are made of prompts; use PromptDataModule")
-        return data
 
     def setup(self, stage: str) -> None:
         """Checks that the prompts can be sampled."""
@@ -111,10 +88,6 @@ class JudgeModule(PolicyModule):
         self.journal.open()
         self._began = time.monotonic()
         self.trainer.strategy.barrier("journal")
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Leaves prompts alone: they hold no tensors."""
-        return batch
 
     def predict_step(self, prompts: list[Prompt], batch_idx: int) -> int:
         """Samples and judges what the journal does not have; returns how many replies this rank has made so far.

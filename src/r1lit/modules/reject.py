@@ -8,9 +8,8 @@ trains on.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-import torch
 from lightning.pytorch import Callback
 
 from r1lit.data.chatfile import read_chat_file
@@ -18,13 +17,12 @@ from r1lit.data.decontamination import Decontamination
 from r1lit.data.duplicates import NearDuplicates
 from r1lit.data.encoding import ChatEncoder
 from r1lit.data.filters import Filter, paper_filters
-from r1lit.data.prompts import PromptDataModule
 from r1lit.data.sieve import Preference, Sieve
 from r1lit.data.store import write_store
 from r1lit.errors import InputError, TrainingError
 from r1lit.modules.experience import for_rollout
 from r1lit.modules.journaled import JournaledSampler, raise_everywhere
-from r1lit.modules.policy_module import PolicyModule
+from r1lit.modules.sampling_module import SamplingModule
 from r1lit.modules.selection import CHATS, Selection, Selector
 from r1lit.policy import Policy
 from r1lit.rewards import Reward
@@ -37,7 +35,7 @@ REJECTION_ROLLOUT = 2**31 - 2
 """The rollout counter of rejection sampling: its noise is neither training's nor evaluation's."""
 
 
-class RejectionModule(PolicyModule):
+class RejectionModule(SamplingModule):
     """Samples, scores, filters and stores; it trains nothing.
 
     Args:
@@ -65,6 +63,8 @@ class RejectionModule(PolicyModule):
         InputError: If both or none of policy and teacher are given, or settings contradict each other.
     """
 
+    purpose = "rejection sampling"
+
     def __init__(
         self,
         rewards: list[Reward],
@@ -83,15 +83,11 @@ class RejectionModule(PolicyModule):
         resume: Literal["chunk", "prompt"] | None = None,
         seed: int = 0,
     ) -> None:
-        # Nothing is trained: the optimiser is never made.
-        super().__init__(cast(Policy, policy), torch.optim.SGD)
-        if (policy is None) == (teacher is None):
-            raise InputError("give either model.policy or model.teacher: what samples the completions")
+        super().__init__(policy, engine, teacher)
         if not rewards:
             raise InputError("model.rewards is empty; name at least one reward")
         check_names(rewards)
         self.rewards, self.sampling, self.seed = rewards, sampling, seed
-        self.engine = engine(policy) if teacher is None else teacher  # type: ignore[arg-type] # one of the two is set
         self.sieve = Sieve(
             paper_filters() if filters is None else filters, keep_per_prompt, prefer, near_duplicates, seed
         )
@@ -105,16 +101,9 @@ class RejectionModule(PolicyModule):
         self.manifest: dict[str, Any] = {}
         self.contaminated: set[str] = set()
 
-    def policies(self) -> list[Policy]:
-        """The policy, where there is one."""
-        return [] if self.policy is None else [self.policy]
-
     def configure_callbacks(self) -> Sequence[Callback]:
         """The rewards: Lightning closes them."""
         return list(self.rewards)
-
-    def configure_optimizers(self) -> None:
-        """None."""
 
     def setup(self, stage: str) -> None:
         """Checks that the prompts can be sampled.
@@ -133,18 +122,6 @@ class RejectionModule(PolicyModule):
         self.data.connect(self.policy.encode_prompt, room)
 
     @property
-    def data(self) -> PromptDataModule:
-        """Where the prompts come from.
-
-        Raises:
-            InputError: If the data are of another kind.
-        """
-        data = getattr(self.trainer, "datamodule", None)
-        if not isinstance(data, PromptDataModule):
-            raise InputError("data: rejection sampling takes prompts; use PromptDataModule")
-        return data
-
-    @property
     def folder(self) -> Path:
         """The stage's folder."""
         return Path(self.trainer.default_root_dir)
@@ -161,10 +138,6 @@ class RejectionModule(PolicyModule):
                 raise InputError("decontamination drops every prompt: data.train and the evaluation data are the same")
         sampling = for_rollout(self.sampling, self.seed, REJECTION_ROLLOUT)
         self.sampler.begin([p for p in prompts if p.id not in self.contaminated], sampling, prompts)
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Leaves prompts alone: they hold no tensors."""
-        return batch
 
     def predict_step(self, prompts: list[Prompt], batch_idx: int) -> int:
         """Samples what the journal does not have; see ``JournaledSampler.feed``, also for what it raises."""

@@ -1,6 +1,5 @@
 """Models with a scalar head on disk: plain ``AutoModelForSequenceClassification`` directories."""
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,11 +46,6 @@ def load_classifier(source: ModelSource, config: PreTrainedConfig, dtype: torch.
         ) from error
     check_complete(source.name, info["missing_keys"])
     return model
-
-
-def max_context(config: PreTrainedConfig) -> int:
-    """Longest sequence that a model takes, in tokens; families without positions have no bound."""
-    return int(getattr(config.get_text_config(), "max_position_embeddings", None) or sys.maxsize)
 
 
 def padded(rows: Sequence[Sequence[int]], pad_id: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,11 @@ def training_config(source: PreTrainedConfig, tokens: int, pad_id: int) -> PreTr
     text.vocab_size = max(text.vocab_size, tokens)
     text.pad_token_id = pad_id
     return config
+
+
+def max_context(config: PreTrainedConfig) -> int:
+    """Longest sequence that a model takes, in tokens; families without positions have no bound."""
+    return int(getattr(config.get_text_config(), "max_position_embeddings", None) or sys.maxsize)
 
 
 def set_max_context(config: PreTrainedConfig, length: int, name: str) -> None:

@@ -1,20 +1,19 @@
 """The policy: a causal language model that gives log-probabilities and travels as a Hugging Face directory."""
 
 import copy
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from torch.distributed.fsdp import MixedPrecisionPolicy
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from r1lit.errors import InputError
+from r1lit.policy.backbone import Backbone
 from r1lit.policy.heads import head_error
 from r1lit.policy.loading import (
     load_config,
@@ -37,17 +36,16 @@ from r1lit.policy.lora import (
 )
 from r1lit.policy.packed import PackedBatch
 from r1lit.policy.saving import save_directory
-from r1lit.policy.segments import recomputing
 from r1lit.policy.sharding import decoder_blocks, reshard, shard_module, unsharded
 from r1lit.policy.templates import PromptTemplate
 from r1lit.policy.tokens import ensure_pad_token, find_eos_ids, special_ids
-from r1lit.policy.weights import fill_from_source, fixed_buffers, is_adapter, parameters_on_meta, restore_buffers
+from r1lit.policy.weights import fill_from_source, is_adapter, parameters_on_meta
 from r1lit.types import Prompt
 
 _HEAD_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
 
 
-class Policy(nn.Module):
+class Policy(Backbone):
     """A transformers causal language model with its tokenizer and prompt template.
 
     Construction is cheap: configuration and tokenizer only. :meth:`build` makes ``lm``, on the meta device where the
@@ -79,8 +77,6 @@ class Policy(nn.Module):
             ``max_context``, or if its pad token is its eos token and there is nothing to replace it with.
     """
 
-    lm: PreTrainedModel
-
     def __init__(
         self,
         init_from: str,
@@ -95,11 +91,10 @@ class Policy(nn.Module):
         max_context: int | None = None,
     ) -> None:
         """Reads configuration and tokenizer."""
-        super().__init__()
+        super().__init__(gradient_checkpointing)
         self.init_from = init_from
         self.template = PromptTemplate(template, system, prefill)
         self.attn_implementation = attn_implementation
-        self.gradient_checkpointing = gradient_checkpointing
         self.logprob_chunk_size = logprob_chunk_size
         self.lora = lora
         self._given_context = max_context
@@ -107,7 +102,6 @@ class Policy(nn.Module):
         """With LoRA, whether ``build`` makes the adapter that :meth:`sync_reference` writes to."""
         self.reference_synced = False
         """Whether the reference policy is that adapter rather than the base."""
-        self.weights_loaded = False
         self._source = resolve_source(init_from)
         self._source_config = load_config(self._source)
         self.dtype = resolve_dtype(dtype, self._source_config)
@@ -123,7 +117,6 @@ class Policy(nn.Module):
         if max_context is not None:
             set_max_context(self.config, max_context, init_from)
         self._skipped_ids = special_ids(self.tokenizer)
-        self._buffer_values: dict[str, Tensor] = {}
         self._is_gathered = False
         if lora is not None:
             self.register_state_dict_post_hook(_leave_out_base)
@@ -163,16 +156,7 @@ class Policy(nn.Module):
             if self.lora is not None:
                 add_adapters(self.lm, self.lora, reference=self.keeps_reference)
         self.lm.generation_config = copy.deepcopy(self.generation_config)
-        for module in self.lm.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = 0.0
-        if self.gradient_checkpointing:
-            again = {"use_reentrant": False, "context_fn": partial(recomputing, self.lm)}
-            self.lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=again)
-        self._buffer_values = fixed_buffers(self.lm)
-        self.weights_loaded = False
-        if not meta:
-            self.to_empty(device="cpu")
+        self._finish_build(meta)
 
     def load_weights(self) -> None:
         """Reads the weights from ``init_from`` into the parameters as they are: plain or sharded, on any device.
@@ -184,9 +168,7 @@ class Policy(nn.Module):
                 that this package does not know (checked where the policy is not sharded).
             RuntimeError: If the parameters are still on the meta device.
         """
-        if any(param.is_meta for param in self.lm.parameters()):
-            raise RuntimeError("load_weights: parameters are on the meta device; call to_empty(device=...) first")
-        reshard(self)
+        self._begin_load()
         fill_from_source(self.lm, self._source, self._source_config)
         if self.lora is not None:
             start_adapters(self.lm, self.lora)
@@ -200,38 +182,9 @@ class Policy(nn.Module):
         shard_module(self, decoder_blocks(self.lm), mesh, mp_policy, methods=("_wake",))
 
     @property
-    def is_built(self) -> bool:
-        """Whether :meth:`build` was called."""
-        return "lm" in self._modules
-
-    @property
-    def is_sharded(self) -> bool:
-        """Whether :meth:`shard` was called."""
-        return isinstance(self, FSDPModule)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the parameters are."""
-        return next(self.lm.parameters()).device
-
-    @property
     def layer_count(self) -> int:
         """Number of decoder layers."""
         return int(self.config.get_text_config().num_hidden_layers)
-
-    @property
-    def max_context(self) -> int:
-        """Longest sequence that the model takes, in tokens; families without positions have no bound."""
-        return int(getattr(self.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        # to_empty() unties tied weights and leaves garbage in buffers that no checkpoint carries (rotary frequencies),
-        # and .bfloat16() would round those: after any such call all is as it was built.
-        super()._apply(fn, recurse)
-        if self.is_built:
-            self.lm.tie_weights()
-            restore_buffers(self.lm, self._buffer_values)
-        return self
 
     # Text and tokens
 

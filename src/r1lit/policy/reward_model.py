@@ -7,41 +7,38 @@ configuration: ``r1lit_reads`` and ``r1lit_template`` (what is read of a reply, 
 
 import copy
 import zlib
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from r1lit.errors import InputError
-from r1lit.policy.classifiers import base_config, load_classifier, max_context
+from r1lit.policy.backbone import Backbone
+from r1lit.policy.classifiers import base_config, load_classifier
 from r1lit.policy.loading import load_tokenizer, resolve_dtype, resolve_source, training_config
 from r1lit.policy.lora import LoraSettings, add_adapters, start_adapters
 from r1lit.policy.reward_text import Reads, RewardEncoder, vocabulary_hash
 from r1lit.policy.saving import save_directory
 from r1lit.policy.scorer import ModelScorer
-from r1lit.policy.segments import recomputing
-from r1lit.policy.sharding import decoder_blocks, reshard, shard_module
+from r1lit.policy.sharding import decoder_blocks, shard_module
 from r1lit.policy.tokens import ensure_pad_token
 from r1lit.policy.weights import (
     copy_into,
     fill_from_source,
-    fixed_buffers,
     is_adapter,
     parameters_on_meta,
-    restore_buffers,
 )
 from r1lit.types import Message
 
 __all__ = ["ModelScorer", "RewardModel"]
 
 
-class RewardModel(nn.Module):
+class RewardModel(Backbone):
     """A transformers model for sequence classification with one label, made from a causal language model.
 
     The score is that of the last token, as transformers takes it. Construction, building, sharding and loading are
@@ -62,8 +59,6 @@ class RewardModel(nn.Module):
         InputError: If the model cannot be had, is of a family without a scalar head, or does not fit the template.
     """
 
-    lm: PreTrainedModel
-
     def __init__(
         self,
         init_from: str,
@@ -76,12 +71,10 @@ class RewardModel(nn.Module):
         seed: int = 0,
     ) -> None:
         """Reads configuration and tokenizer."""
-        super().__init__()
+        super().__init__(gradient_checkpointing)
         self.init_from = init_from
         self.attn_implementation = attn_implementation
-        self.gradient_checkpointing = gradient_checkpointing
         self.lora, self.seed = lora, seed
-        self.weights_loaded = False
         self._source = resolve_source(init_from)
         self._source_config, self._has_head = base_config(self._source)
         self.dtype = resolve_dtype(dtype, self._source_config)
@@ -94,7 +87,6 @@ class RewardModel(nn.Module):
         self.config = training_config(self._source_config, len(self.tokenizer), self.pad_id)
         self.config.num_labels = 1
         self.note(reads=reads, template=template, vocabulary=vocabulary_hash(self.tokenizer))
-        self._buffer_values: dict[str, Tensor] = {}
         if lora is not None:
             self.register_state_dict_post_hook(_leave_out_base)
             self.register_load_state_dict_post_hook(_expect_no_base)
@@ -118,16 +110,7 @@ class RewardModel(nn.Module):
             if self.lora is not None:
                 base = cast(PreTrainedModel, self.lm.base_model)  # all but the head
                 add_adapters(base, self.lora, reference=False)
-        for module in self.lm.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = 0.0
-        if self.gradient_checkpointing:
-            again = {"use_reentrant": False, "context_fn": partial(recomputing, self.lm)}
-            self.lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=again)
-        self._buffer_values = fixed_buffers(self.lm)
-        self.weights_loaded = False
-        if not meta:
-            self.to_empty(device="cpu")
+        self._finish_build(meta)
 
     def load_weights(self) -> None:
         """Reads the weights from ``init_from``, as ``Policy.load_weights`` does, and starts head and adapters.
@@ -136,9 +119,7 @@ class RewardModel(nn.Module):
             InputError: If weights are missing or cannot be read.
             RuntimeError: If the parameters are still on the meta device.
         """
-        if any(param.is_meta for param in self.lm.parameters()):
-            raise RuntimeError("load_weights: parameters are on the meta device; call to_empty(device=...) first")
-        reshard(self)
+        self._begin_load()
         if self._has_head:
             fill_from_source(self.lm, self._source, self._source_config, load=load_classifier)
         else:
@@ -164,33 +145,6 @@ class RewardModel(nn.Module):
     def shard(self, mesh: DeviceMesh, mp_policy: MixedPrecisionPolicy | None = None) -> None:
         """Applies FSDP2 to each decoder layer and to the rest, in place; see :func:`sharding.shard_module`."""
         shard_module(self, decoder_blocks(self.lm), mesh, mp_policy)
-
-    @property
-    def is_built(self) -> bool:
-        """Whether :meth:`build` was called."""
-        return "lm" in self._modules
-
-    @property
-    def is_sharded(self) -> bool:
-        """Whether :meth:`shard` was called."""
-        return isinstance(self, FSDPModule)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the parameters are."""
-        return next(self.lm.parameters()).device
-
-    @property
-    def max_context(self) -> int:
-        """Longest sequence that the model takes, in tokens; families without positions have no bound."""
-        return max_context(self.config)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        super()._apply(fn, recurse)  # as in Policy: what to_empty() loses comes back
-        if self.is_built:
-            self.lm.tie_weights()
-            restore_buffers(self.lm, self._buffer_values)
-        return self
 
     # Scores
 

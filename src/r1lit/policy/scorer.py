@@ -8,8 +8,8 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from r1lit.errors import InputError
-from r1lit.policy.classifiers import CLASSIFIER, load_classifier, max_context, padded
-from r1lit.policy.loading import load_tokenizer, read_config, resolve_dtype, resolve_source
+from r1lit.policy.classifiers import CLASSIFIER, load_classifier, padded
+from r1lit.policy.loading import load_tokenizer, max_context, read_config, resolve_dtype, resolve_source
 from r1lit.policy.reward_text import Reads, RewardEncoder, check_vocabulary, cut_middle
 from r1lit.types import Completion, Message
 
