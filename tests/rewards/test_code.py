@@ -9,8 +9,12 @@ import pytest
 from r1lit.errors import InputError
 from r1lit.rewards import UNSCORED, AccuracyReward, CodeReward, extract_program
 from r1lit.rewards.code import read_code_tests, whole_program
-from r1lit.sandbox import AssertTest, CallTest, IOTest, Limits, SandboxError, cores
+from r1lit.sandbox import AssertTest, CallTest, IOTest, Limits, SandboxError, cores, trouble
 from r1lit.types import Completion, Message, Prompt
+
+pytestmark = pytest.mark.skipif(
+    bool(trouble("bubblewrap") and trouble("namespaces")), reason="neither bubblewrap nor namespaces work here"
+)
 
 FENCED = "<think>hm ```python\nprint(0)\n```</think>\nHere:\n```python\n{}\n```\nDone."
 ADD = [{"stdin": "1 2", "expected": "3"}, {"stdin": "5 5", "expected": "10"}]
