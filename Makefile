@@ -48,11 +48,11 @@ data = $(if $(DATA),-c "$(CONFIGS)/$(PROFILE)/data.yaml" --data.path "$(DATA)")
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help r1 zero coldstart coldstart-data rl1 rl1-no-language reject sft2 rewards rl2 rl2-hacked few-shot distill distill-zero distill-rl distill-on-policy base base-stage eval report stages test test-all lint bench notebooks clean venv-stage check-profile
+.PHONY: help r1 zero coldstart coldstart-data rl1 rl1-no-language reject sft2 rewards rl2 rl2-hacked few-shot distill distill-zero distill-zero-time distill-rl distill-on-policy base base-stage eval report stages test test-all lint bench notebooks clean venv-stage check-profile
 
 help: ## this list
 	@echo "make TARGET [VARIABLE=value ...]"
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo "Variables"
 	@echo "  PROFILE     what to train: tiny (embedded, minutes on a CPU) or smollm2 (SmolLM2-135M, for a GPU)  [$(PROFILE)]"
 	@echo "  SEED        of sampling and data order; others than 0 run in RUNS/PROFILE-seedSEED  [$(SEED)]"
@@ -68,7 +68,7 @@ help: ## this list
 	@echo "  TESTS       test: files or pytest options, instead of all tests with coverage"
 
 # The placebo is the control of what the report claims: RL with shuffled rewards must reproduce none of it.
-r1: rl2 rl1-no-language distill distill-zero distill-rl few-shot ## the whole paper: all stages, the comparisons, the placebo, the report
+r1: rl2 rl1-no-language distill distill-zero distill-zero-time distill-rl few-shot ## the whole paper: all stages, the comparisons, the placebo, the report
 	@$(MAKE) --no-print-directory zero PLACEBO=1
 	@$(MAKE) --no-print-directory report
 
@@ -118,10 +118,16 @@ few-shot: rl2 ## R1 with worked examples in its prompt
 distill: reject ## distillation: SFT of a small student on the kept traces
 	$(call run-stage,fit,distill,$(run_dir)/distill,--data.sources.reject.path "$(run_dir)/reject/chats.parquet" $(seed))
 
-tokens_of = "$$("$(BIN)/python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["tokens_sampled"])' "$(1)/stage.json")"
+# $(1): what stage.json records of effort; $(2): the stages it is added up of.
+effort_of = "$$("$(BIN)/python" -c 'import json, sys; run, key, *stages = sys.argv[1:]; \
+	print(sum(json.load(open(f"{run}/{stage}/stage.json"))[key] for stage in stages))' "$(run_dir)" $(1) $(2))"
 distill-zero: reject ## comparison: the student by RL alone, at the tokens that its teacher sampled for it
-	$(call run-stage,fit,distill-zero,$(run_dir)/distill-zero,--model.max_tokens_sampled $(call tokens_of,$(run_dir)/reject) \
-		$(seed) $(steps))
+	$(call run-stage,fit,distill-zero,$(run_dir)/distill-zero,--model.max_tokens_sampled \
+		$(call effort_of,tokens_sampled,reject) $(seed) $(steps))
+
+distill-zero-time: distill ## comparison: the same in the time that the teacher's sampling and the distillation took
+	$(call run-stage,fit,distill-zero,$(run_dir)/distill-zero-time,-c "$(CONFIGS)/$(PROFILE)/distill-zero-time.yaml" \
+		--model.max_wall_s $(call effort_of,wall_s,reject distill) $(seed) $(steps))
 
 distill-rl: distill ## RL after distillation
 	$(call run-stage,fit,distill-rl,$(run_dir)/distill-rl,--model.init_from "$(run_dir)/distill/model" $(seed) $(steps))

@@ -20,7 +20,13 @@ from r1lit.types import Message, Prompt, SamplingParams
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(path.relative_to(ROOT) for path in (ROOT / "configs").rglob("*.yaml"))
-PARTS = {"data": "zero", "smollm2": "gsm8k", "rl1-no-language": "rl1", "rl2-hacked": "rl2"}
+PARTS = {
+    "data": "zero",
+    "smollm2": "gsm8k",
+    "rl1-no-language": "rl1",
+    "rl2-hacked": "rl2",
+    "distill-zero-time": "distill-zero",
+}
 """Files that are given after another one, which they change."""
 STUDENTS = [path for path in CONFIGS if path.parts[1] == "distill"]
 """Files that are given after Qwen2.5-1.5B's distill.yaml."""
@@ -109,19 +115,31 @@ def test_stage_makes_its_objects(path, tmp_path, monkeypatch):
     assert records[0].config["model"]["class_path"].startswith("r1lit.")
 
 
+def with_and_without(tmp_path, whole, changed):
+    """A stage and the same with a second file on top, and the settings in which they differ."""
+    first = ["-c", f"configs/tiny/{whole}.yaml"]
+    made_of = [first, [*first, "-c", f"configs/tiny/{changed}.yaml"]]
+    pair = [made(tmp_path / str(number), "fit", *words, *TINY) for number, words in enumerate(made_of)]
+    ours, theirs = (next(c for c in cli.trainer.callbacks if isinstance(c, StageRecord)).config for cli in pair)
+    parts = [(ours[part]["init_args"], theirs[part]["init_args"]) for part in ("model", "data")]
+    return *pair, {key for one, other in parts for key in one | other if one.get(key) != other.get(key)}
+
+
 def test_the_ablation_lacks_a_reward_and_nothing_else(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    whole = made(tmp_path / "a", "fit", "-c", "configs/tiny/rl1.yaml", *TINY)
-    words = ["-c", "configs/tiny/rl1.yaml", "-c", "configs/tiny/rl1-no-language.yaml"]
-    ablated = made(tmp_path / "b", "fit", *words, *TINY)
+    whole, ablated, differ = with_and_without(tmp_path, "rl1", "rl1-no-language")
     assert [reward.name for reward in whole.model.rewards] == ["accuracy", "format", "language_consistency"]
     assert [reward.name for reward in ablated.model.rewards] == ["accuracy", "format"]
-    ours, theirs = (
-        next(c for c in cli.trainer.callbacks if isinstance(c, StageRecord)).config for cli in (whole, ablated)
-    )
-    for part in ("model", "data"):
-        for key in ours[part]["init_args"].keys() - {"rewards"}:
-            assert ours[part]["init_args"][key] == theirs[part]["init_args"][key], key
+    assert differ == {"rewards"}
+
+
+def test_rl_alone_in_equal_time_has_another_limit_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    by_tokens, by_time, differ = with_and_without(tmp_path, "distill-zero", "distill-zero-time")
+    assert by_tokens.model.max_wall_s is None
+    assert by_time.model.max_tokens_sampled is None
+    assert by_time.model.max_wall_s > 0
+    assert differ == {"max_tokens_sampled", "max_wall_s"}
 
 
 def test_reward_models_are_named_by_flags(tmp_path, monkeypatch):

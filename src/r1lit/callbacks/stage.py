@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.accelerators import CUDAAccelerator
 from rich.console import Console
 from rich.table import Table
 
+from r1lit.callbacks.energy import EnergyMeter
 from r1lit.callbacks.export import FOLDER
 from r1lit.freshness import STAGE_FILE, Fingerprint, write_json
 
@@ -43,20 +45,44 @@ class StageRecord(Callback):
         self.name, self.fingerprint, self.config = name, fingerprint, config
         self.title, self.next_command = title, next_command
         self._earlier_s = 0.0
+        self._earlier_wh: float | None = 0.0
         self._began = time.monotonic()
+        self._energy: EnergyMeter | None = None
 
     @property
     def state_key(self) -> str:
         """One record a run."""
         return "StageRecord"
 
-    def state_dict(self) -> dict[str, float]:
-        """Time spent so far, so that a resumed run adds to it."""
-        return {"wall_s": self._wall_s()}
+    def state_dict(self) -> dict[str, float | None]:
+        """Time and energy spent so far, so that a resumed run adds to them."""
+        return {"wall_s": self._wall_s(), "energy_wh": self._energy_wh()}
 
-    def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        """Takes up the time of the runs before."""
-        self._earlier_s = state_dict["wall_s"]
+    def load_state_dict(self, state_dict: dict[str, float | None]) -> None:
+        """Takes up the time and the energy of the runs before."""
+        self._earlier_s = state_dict["wall_s"] or 0.0
+        self._earlier_wh = state_dict.get("energy_wh")
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Starts the meter, once for a run that trains and then measures."""
+        if self._energy is None:
+            self._energy = EnergyMeter(trainer.device_ids if isinstance(trainer.accelerator, CUDAAccelerator) else ())
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        """Reads the meter, which must be read now and then."""
+        self._energy_wh()
+
+    def on_validation_batch_end(self, *args: Any) -> None:
+        """Reads the meter."""
+        self._energy_wh()
+
+    def on_test_batch_end(self, *args: Any) -> None:
+        """Reads the meter."""
+        self._energy_wh()
+
+    def on_predict_batch_end(self, *args: Any) -> None:
+        """Reads the meter."""
+        self._energy_wh()
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the record of a stage that yields a model, or of an evaluation, and prints the summary."""
@@ -71,6 +97,7 @@ class StageRecord(Callback):
             "placebo": bool(module.placebo),
         }
         record |= module.record
+        self._add_energy(record)
         folder = Path(trainer.default_root_dir)
         write_json(folder / STAGE_FILE, record)
         print_summary(record, previous, folder, self.next_command)
@@ -83,6 +110,7 @@ class StageRecord(Callback):
         previous = earlier_stage(module.policy.init_from) if module.policy is not None else None
         record = self._record(trainer, module, previous)
         record |= {"outputs": list(module.outputs), "data": module.manifest, "wall_s": round(module.elapsed_s, 2)}
+        self._add_energy(record)
         folder = Path(trainer.default_root_dir)
         write_json(folder / STAGE_FILE, record)
         print_counts(record, folder, self.next_command)
@@ -111,6 +139,19 @@ class StageRecord(Callback):
 
     def _wall_s(self) -> float:
         return self._earlier_s + time.monotonic() - self._began
+
+    def _energy_wh(self) -> float | None:
+        """None where a part of the run was not measured."""
+        if self._energy is None or self._earlier_wh is None:
+            return None
+        self._energy.update()
+        return None if self._energy.wh is None else self._earlier_wh + self._energy.wh
+
+    def _add_energy(self, record: dict[str, Any]) -> None:
+        wh = self._energy_wh()
+        # A stage that samples is resumed from its journal, which knows the time of earlier runs and not their energy.
+        if wh is not None and record["wall_s"] <= self._wall_s():
+            record["energy_wh"] = round(wh, 3)
 
 
 def earlier_stage(init_from: str) -> dict[str, Any] | None:

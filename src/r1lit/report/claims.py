@@ -164,7 +164,9 @@ CLAIMS = (
         "distillation-beats-rl",
         "A small model learns more by distillation than by RL",
         "AIME 2024 72.6 against 47.0 at 32B (Table 16; v1 Table 6)",
-        (Contrast("pass@1", "distill", "distill-zero"),),
+        (Contrast("pass@1", "distill", "distill-zero"), Contrast("pass@1", "distill", "distill-zero-time")),
+        note="RL alone gets as many sampled tokens as the teacher took for its texts; and, in distill-zero-time, as "
+        "much time as that sampling and the distillation took.",
     ),
     Claim(
         "rl-after-distillation",

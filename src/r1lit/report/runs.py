@@ -36,6 +36,7 @@ TITLES = {
     "distill": "Distilled",
     "distill-on-policy": "Distilled on its own samples",
     "distill-zero": "Student, RL alone",
+    "distill-zero-time": "Student, RL alone, in equal time",
     "distill-rl": "Distilled, then RL",
 }
 """The stages in the recipe's order, under the paper's names."""

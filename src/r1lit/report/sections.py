@@ -14,7 +14,7 @@ from r1lit.report.verdicts import Result
 
 STAGES = ("base", "zero", "coldstart", "rl1", "sft2", "rl2")
 """The stages of Table 3, after the base."""
-STUDENTS = ("student", "distill-zero", "distill", "distill-on-policy", "distill-rl")
+STUDENTS = ("student", "distill-zero", "distill-zero-time", "distill", "distill-on-policy", "distill-rl")
 MEASURES = {
     "pass@1": "pass@1",
     "pass@1_t1": "pass@1, temperature 1",
@@ -196,6 +196,8 @@ def cost_section(report: Report) -> str:
         key: sum(value for record in records.values() if isinstance(value := record.get(key), int | float))
         for key in ("wall_s", "updates", "tokens_sampled")
     }
+    if all("energy_wh" in record for record in records.values()):  # else the sum would be too small
+        total["energy_wh"] = sum(record["energy_wh"] for record in records.values())
     rows.append(row("<b>All</b>", [cell(""), *_effort(dict(total))]))
     caption = "What each stage took. A dash: not recorded, as energy is where the machine does not tell it."
     heads = ["Stage", "folder", "minutes", "updates", "tokens sampled", "peak memory (GB)", "energy (Wh)"]
