@@ -48,7 +48,7 @@ data = $(if $(DATA),-c "$(CONFIGS)/$(PROFILE)/data.yaml" --data.path "$(DATA)")
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help r1 zero coldstart coldstart-data rl1 rl1-no-language reject sft2 rewards rl2 rl2-hacked few-shot distill distill-zero distill-zero-time distill-rl distill-on-policy base base-stage eval report stages test test-all lint bench notebooks clean venv-stage check-profile
+.PHONY: help r1 zero coldstart coldstart-data rl1 rl1-no-language reject sft2 rewards rl2 rl2-hacked few-shot distill distill-zero distill-zero-time distill-rl distill-on-policy base base-stage eval report stages test test-all lint bench notebooks clean venv-stage check-profile check-recipe
 
 help: ## this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -58,7 +58,7 @@ help: ## this list
 	@echo "  SEED        of sampling and data order; others than 0 run in RUNS/PROFILE-seedSEED  [$(SEED)]"
 	@echo "  STEPS       policy updates, instead of the config's  [$(or $(STEPS),the config's)]"
 	@echo "  PLACEBO     1: shuffle the rewards, in RUNS/PROFILE-placebo  [$(or $(PLACEBO),0)]"
-	@echo "  DATA        file of prompts (JSONL or Parquet), instead of the config's  [$(or $(DATA),the config's)]"
+	@echo "  DATA        zero, eval: file of prompts (JSONL or Parquet), instead of the config's  [$(or $(DATA),the config's)]"
 	@echo "  BENCH       eval: the benchmark, a file of CONFIGS/eval  [$(BENCH)]"
 	@echo "  MODEL       eval: a checkpoint's folder or hub id  [the last stage of PROFILE that has run]"
 	@echo "  RUNS        folder of the results  [$(RUNS)]"
@@ -68,7 +68,7 @@ help: ## this list
 	@echo "  TESTS       test: files or pytest options, instead of all tests with coverage"
 
 # The placebo is the control of what the report claims: RL with shuffled rewards must reproduce none of it.
-r1: rl2 rl1-no-language distill distill-zero distill-zero-time distill-rl few-shot ## the whole paper: all stages, the comparisons, the placebo, the report
+r1: check-recipe rl2 rl1-no-language distill distill-zero distill-zero-time distill-rl few-shot ## the whole paper: all stages, the comparisons, the placebo, the report
 	@$(MAKE) --no-print-directory zero PLACEBO=1
 	@$(MAKE) --no-print-directory report
 
@@ -78,21 +78,21 @@ zero: base-stage ## R1-Zero: pure RL on the base model
 # The cold start's texts are samples of R1-Zero, but what is trained on them is the base again (paper, 2.3.1).
 coldstart-data: zero
 	$(call run-stage,predict,coldstart-data,$(run_dir)/coldstart-data,--model.init_from "$(run_dir)/zero/model" \
-		--model.store_for.init_from "$(base_dir)/model" $(seed) $(data))
+		--model.store_for.init_from "$(base_dir)/model" $(seed))
 
 coldstart: coldstart-data ## Dev1: SFT of the base on readable traces
 	$(call run-stage,fit,coldstart,$(run_dir)/coldstart,--model.init_from "$(base_dir)/model" \
 		--data.sources.coldstart.path "$(run_dir)/coldstart-data/data" $(seed))
 
 rl1: coldstart ## Dev2: reasoning RL with a language-consistency reward
-	$(call run-stage,fit,rl1,$(run_dir)/rl1,--model.init_from "$(run_dir)/coldstart/model" $(seed) $(steps) $(data))
+	$(call run-stage,fit,rl1,$(run_dir)/rl1,--model.init_from "$(run_dir)/coldstart/model" $(seed) $(steps))
 
 rl1-no-language: coldstart ## ablation: rl1 without the language-consistency reward
 	$(call run-stage,fit,rl1,$(run_dir)/rl1-no-language,-c "$(CONFIGS)/$(PROFILE)/rl1-no-language.yaml" \
-		--model.init_from "$(run_dir)/coldstart/model" $(seed) $(steps) $(data))
+		--model.init_from "$(run_dir)/coldstart/model" $(seed) $(steps))
 
 reject: rl1 ## rejection sampling: Dev2's correct traces and general data
-	$(call run-stage,predict,reject,$(run_dir)/reject,--model.init_from "$(run_dir)/rl1/model" $(seed) $(data))
+	$(call run-stage,predict,reject,$(run_dir)/reject,--model.init_from "$(run_dir)/rl1/model" $(seed))
 
 sft2: reject ## Dev3: SFT of the base again, on those
 	$(call run-stage,fit,sft2,$(run_dir)/sft2,--model.init_from "$(base_dir)/model" \
@@ -180,8 +180,17 @@ check-profile:
 	@test -d "$(CONFIGS)/$(PROFILE)" || { \
 		echo "make: there is no $(CONFIGS)/$(PROFILE); PROFILE is one of: $(notdir $(patsubst %/,%,$(filter-out $(addprefix $(CONFIGS)/,strategy/ eval/ distill/),$(wildcard $(CONFIGS)/*/))))" >&2; \
 		exit 2; }
+	@test -z "$(DATA)" || test -z "$(filter-out zero eval,$(MAKECMDGOALS))" || { \
+		echo "make: DATA is for zero and eval; name the data of other stages in a copy of CONFIGS/PROFILE" >&2; exit 2; }
 	@test -z "$(DATA)" || test -n "$(filter eval,$(MAKECMDGOALS))" || test -f "$(CONFIGS)/$(PROFILE)/data.yaml" || { \
 		echo "make: there is no $(CONFIGS)/$(PROFILE)/data.yaml, so PROFILE=$(PROFILE) takes no DATA" >&2; exit 2; }
+
+# Before hours of training, not after them.
+recipe := base zero coldstart-data coldstart rl1 rl1-no-language reject sft2 rewards-helpful rewards-safety rl2 few-shot \
+	distill distill-zero distill-zero-time distill-rl
+check-recipe: check-profile
+	@for stage in $(recipe); do test -f "$(CONFIGS)/$(PROFILE)/$$stage.yaml" || missing="$$missing $$stage"; done; \
+	test -z "$$missing" || { echo "make: $(CONFIGS)/$(PROFILE) has no configuration of:$$missing" >&2; exit 2; }
 
 test: ## tests, with the coverage of functional and rewards (at least 95 %)
 	$(call install,dev hub notebooks smollm2)

@@ -67,17 +67,10 @@ def conversations(path, tmp_path):
     file = tmp_path / "conversations.jsonl"
     file.write_text('{"prompt": "1 + 1?", "completion": "2"}\n')
     data = yaml.safe_load((ROOT / path).read_text()).get("data", {}).get("init_args", {})
-    sources = data.get("sources", {})
-    if sources.get("class_path") == "PreferenceFile":
-        file.write_text("".join(f'{{"prompt": "{i}?", "chosen": "yes", "rejected": "no"}}\n' for i in range(20)))
-        return ["--data.sources.path", file]
-    if sources.get("class_path") == "XSTestCompletions":
-        rows = "".join(f"homonyms,{i}?,yes,1_full_compliance\n" for i in range(20))
-        (tmp_path / "completions.csv").write_text(f"type,prompt,completion,final_label\n{rows}")
-        return ["--data.sources.paths", f"[{tmp_path / 'completions.csv'}]"]
-    if "class_path" in sources:  # preferences that are made
+    sources = data.get("sources")
+    if sources is None or "class_path" in sources:  # no such stage, or preferences that are made
         return []
-    return [word for name in sources for word in (f"--data.sources.{name}.path", file)]
+    return [word for name in sources or ("mine",) for word in (f"--data.sources.{name}.path", file)]
 
 
 def teacher(path):
@@ -97,7 +90,12 @@ def test_every_file_is_known():
             assert path.with_stem(PARTS[path.stem]) in STAGES, path
     assert len({path.stem for path in STAGES if path.parts[1] == "tiny"}) == 16
     assert {Path("configs/tiny/base.yaml"), Path("configs/tiny/zero.yaml")} <= set(STAGES)
-    assert {Path("configs/smollm2/base.yaml"), Path("configs/smollm2/zero.yaml")} <= set(STAGES)
+    stages = {path.stem for path in CONFIGS if path.parts[1] == "tiny"} - {
+        "base-train",
+        "distill-on-policy",
+        "rl2-hacked",
+    }
+    assert {path.stem for path in CONFIGS if path.parts[1] == "smollm2"} == stages | {"data"}
     assert {Path("configs/qwen2.5-1.5b/base.yaml"), Path("configs/qwen2.5-1.5b/zero.yaml")} <= set(STAGES)
 
 
@@ -152,6 +150,23 @@ def test_reward_models_are_named_by_flags(tmp_path, monkeypatch):
         made(tmp_path / "b", *words, "--stage.reward_models.accuracy", tmp_path / "x")
 
 
+def test_reward_models_learn_from_files_as_their_configurations_say(tmp_path, monkeypatch):
+    pytest.importorskip("gguf")
+    monkeypatch.chdir(ROOT)
+    pairs, completions = tmp_path / "pairs.jsonl", tmp_path / "completions.csv"
+    pairs.write_text("".join(f'{{"prompt": "{i}?", "chosen": "yes", "rejected": "no"}}\n' for i in range(20)))
+    rows = "".join(f"homonyms,{i}?,yes,1_full_compliance\n" for i in range(20))
+    completions.write_text(f"type,prompt,completion,final_label\n{rows}")
+    chosen = {
+        "helpful": ["PreferenceFile", "--data.sources.path", f"[{pairs}]", "--data.sources.on_bad", "skip"],
+        "safety": ["XSTestCompletions", "--data.sources.paths", f"[{completions}]", "--data.max_length", 64],
+    }
+    for name, flags in chosen.items():
+        words = ["-c", f"configs/smollm2/rewards-{name}.yaml", *TINY, "--data.sources", *flags]
+        cli = made(tmp_path / name, "fit", *words)
+        assert type(cli.datamodule.sources).__name__ == flags[0]
+
+
 def test_preference_rewards_and_general_prompts_enter_late(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     cli = made(tmp_path, "fit", "-c", "configs/tiny/rl2.yaml", *TINY)
@@ -194,7 +209,25 @@ def test_base_is_measured_as_zero_is(profile):
         assert base["data"]["init_args"].get(key) == zero["data"]["init_args"].get(key), key
 
 
-@pytest.mark.parametrize("stage", ["tiny/zero", "tiny/rl2", "smollm2/zero"])
+@pytest.mark.parametrize("profile", ["tiny", "smollm2"])
+def test_stages_of_a_profile_are_measured_on_the_same_prompts(profile, tmp_path, monkeypatch):
+    skip_without_gym(Path(f"configs/{profile}/zero.yaml"))
+    monkeypatch.chdir(ROOT)
+    reasoning, general = set(), set()
+    for path in STAGES:
+        config = yaml.safe_load((ROOT / path).read_text())
+        if path.parts[1] != profile or "val" not in config["data"]["init_args"]:
+            continue
+        flags = [*TINY, *teacher(path), *conversations(path, tmp_path)]
+        data = made(tmp_path / path.stem, subcommand(path), "-c", path, *flags).datamodule
+        prompts = data.val_prompts if hasattr(data, "val_prompts") else data.prompts.val_prompts
+        reasoning.add(frozenset(prompt.id for prompt in prompts if prompt.kind == "reasoning"))
+        general.add(frozenset(prompt.id for prompt in prompts if prompt.kind != "reasoning"))
+    assert len(reasoning) == 1
+    assert len(general - {frozenset()}) == 1, "all that are measured on requests are measured on the same"
+
+
+@pytest.mark.parametrize("stage", ["tiny/zero", "tiny/rl2", "smollm2/zero", "smollm2/rl2"])
 def test_held_out_prompts_are_not_trained_on(stage, tmp_path, monkeypatch):
     skip_without_gym(Path(f"configs/{stage}.yaml"))
     monkeypatch.chdir(ROOT)

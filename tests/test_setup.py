@@ -208,6 +208,21 @@ def zero_command(*arguments):
     return next(line for line in make("-n", "zero", *arguments).stdout.split("\n") if "/zero.yaml" in line)
 
 
+def test_data_is_for_stages_that_take_it():
+    refused = make("check-profile", "rl1", "PROFILE=smollm2", "DATA=some.jsonl")
+    assert refused.returncode == 2
+    assert "DATA is for zero and eval" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("profile", "missing"), [("tiny", None), ("smollm2", None), ("qwen2.5-1.5b", "coldstart-data")]
+)
+def test_a_recipe_with_missing_parts_is_refused_before_it_begins(profile, missing):
+    run = make("check-recipe", f"PROFILE={profile}")
+    assert run.returncode == (2 if missing else 0)
+    assert missing is None or re.search(rf"configs/{profile} has no configuration of:.* {missing} ", run.stderr)
+
+
 @pytest.mark.parametrize(
     ("arguments", "folder"),
     [
