@@ -212,6 +212,7 @@ def test_a_folder_called_placebo_whose_rewards_were_right_is_left_out(make_run, 
         ("metrics.csv", b"a,b\n1,2\n", "zero/metrics.csv: no column 'step'"),
         ("metrics.csv", b"step,reward\n1,0.5\n2,oops\n3,0.5\n", "zero/metrics.csv: line 3: could not convert"),
         ("metrics.csv", b"step,reward\n1,0.5\n2\n3,0.5\n", "zero/metrics.csv: line 3 has not as many values"),
+        ("metrics.csv", b"step,reward\n1,0.5\n,0.5\n3,0.5\n", "zero/metrics.csv: line 3 has no step"),
         ("stage.json", b"{", "zero/stage.json: not a JSON file"),
         ("stage.json", b"[]", "zero/stage.json: not the record of a stage"),
     ],
@@ -228,6 +229,68 @@ def test_a_broken_file_is_named_with_what_to_do(make_run, sketch, capsys, file, 
     assert shown.startswith("r1lit: ")
     assert "\n" not in shown
     assert not (run / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"metrics": {"pass@1": 0.5}},
+        {"metrics": {"pass@1": {"value": 0.5}}},
+        {"metrics": {"pass@1": {"value": "x", "low": 0, "high": 1, "n": 3}}},
+        {"fingerprint": "x"},
+        {"fingerprint": {"inputs": {"a": 3}}},
+        {"versions": ["x"]},
+    ],
+    ids=str,
+)
+def test_a_record_of_another_form_is_no_record(make_run, sketch, wrong):
+    run = make_run("tiny", base=sketch(), zero=sketch())
+    path = run / "zero" / "stage.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | wrong))
+    with pytest.raises(InputError, match=r"zero/stage.json: not the record of a stage; delete it"):
+        report(str(run))
+
+
+@pytest.mark.parametrize(
+    ("heading", "column", "value", "message"),
+    [
+        ("eval", "prompt_id", None, "column 'prompt_id' has 1 empty rows"),
+        ("eval", "figure/words", None, "has no count of words"),
+        ("eval", "reward/accuracy", "yes", "column 'reward/accuracy' is of string, not numbers"),
+        ("train", "text", None, "column 'text' has 1 empty rows"),
+        ("train", "question", None, "column 'question' has 1 empty rows"),
+        ("train", "step", None, "column 'step' has 1 empty rows"),
+    ],
+)
+def test_a_table_with_gaps_or_of_other_types_is_named(make_run, sketch, heading, column, value, message):
+    run = make_run("tiny", base=sketch(), zero=sketch(rollouts=[0.1, 0.9]))
+    path = run / "zero" / "samples.parquet"
+    rows = pq.read_table(path).to_pylist()
+    chosen = [row for row in rows if row["heading"] == heading and row["kind"] == "reasoning"]
+    for row in chosen[:1] if value is None else rows:
+        row[column] = value
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    with pytest.raises(InputError, match=rf"zero/samples.parquet: .*{message}.*; delete the stage's folder"):
+        report(str(run))
+
+
+def test_a_run_on_shuffled_rewards_says_so(make_run, sketch):
+    run = make_run("tiny-placebo", base=sketch(), zero=sketch(rollouts=[0.1], placebo=True))
+    assert "tiny-placebo: zero learned from shuffled rewards" in " ".join(summary_of(run)["notes"])
+
+
+def test_energy_is_added_up_only_where_every_stage_tells_it(make_run, sketch):
+    run = make_run("tiny", base=sketch(), zero=sketch())
+
+    def total(energies):
+        for stage, wh in energies.items():
+            path = run / stage / "stage.json"
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"energy_wh": wh}))
+        report(str(run))
+        return (run / "report.html").read_text().partition("<b>All</b>")[2].partition("</tr>")[0]
+
+    assert "6.5" in total({"base": 2.5, "zero": 4.0})
+    assert "2.5" not in total({"base": 2.5, "zero": None})
 
 
 def test_a_metrics_line_cut_by_a_kill_is_no_error(make_run, sketch):

@@ -89,6 +89,11 @@ def _notes(runs: Runs, counts: dict[str, dict[str, Recount]], placebos: int) -> 
                 f"{run.name}: no evaluation samples are kept of {', '.join(bare)}; their figures are those of "
                 "stage.json, and no claim is tested on them. Run them again."
             )
+    for run in runs.seeds:
+        if shuffled := [name for name, stage in run.stages.items() if stage.record.get("placebo")]:
+            notes.append(
+                f"{run.name}: {', '.join(shuffled)} learned from shuffled rewards; its verdicts are those of a placebo."
+            )
     if not runs.placebos:
         notes.append("There is no run with shuffled rewards (make zero PLACEBO=1).")
     elif placebos < len(runs.placebos):

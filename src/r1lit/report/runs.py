@@ -3,7 +3,7 @@
 import csv
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -74,12 +74,18 @@ class Stage:
                 table = file.read(columns=wanted)
             except _ARROW_ERRORS as error:
                 raise _unreadable(path, self.name, error) from error
+        _check_columns(table, path, self.name, {HEADING: True, "prompt_id": True, "kind": True}, {"sample": True})
         found: dict[str, list[dict[str, Any]]] = {}
         for row in table.filter(pc.not_equal(table[HEADING], TRAINING)).to_pylist():
             found.setdefault(row[HEADING], []).append(row)
         for needed in ("prompt_id", "sample", "kind", "answer", "reward/accuracy", "figure/words"):
             if found and needed not in names:
                 raise InputError(f"{path}: no column {needed!r}; {_again(self.name)}")
+        counts = {name: False for name in names if name.startswith(("reward/", "figure/"))}
+        _check_columns(table, path, self.name, {}, counts)
+        for row in (row for rows in found.values() for row in rows if row["kind"] == "reasoning"):
+            if row["figure/words"] is None or row.get("figure/reflections", 0) is None:
+                raise InputError(f"{path}: prompt {row['prompt_id']!r} has no count of words; {_again(self.name)}")
         return found
 
     def training(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -100,10 +106,13 @@ class Stage:
             marked = [HEADING] if HEADING in names else []
             for index in range(file.num_row_groups):
                 try:
-                    rows = file.read_row_group(index, columns=[*columns, *marked]).to_pylist()
+                    table = file.read_row_group(index, columns=[*columns, *marked])
                 except _ARROW_ERRORS as error:
                     raise _unreadable(path, self.name, error) from error
-                yield from (row for row in rows if row.get(HEADING, TRAINING) == TRAINING)
+                if marked:
+                    table = table.filter(pc.equal(table[HEADING], TRAINING))
+                _check_columns(table, path, self.name, {**_TEXTS, "language": False}, _NUMBERS)
+                yield from table.to_pylist()
 
     def metrics(self) -> list[dict[str, float]]:
         """The rows of ``metrics.csv``; none where the stage logged nothing. A last row cut by a kill is left out.
@@ -125,7 +134,11 @@ class Stage:
             raise InputError(f"{path}: no column 'step' in its first line; {_again(self.name)}")
         if rows and None in rows[-1].values():
             rows.pop()
-        return [_numbers(row, number, path, self.name) for number, row in enumerate(rows, start=2)]
+        found = [_numbers(row, number, path, self.name) for number, row in enumerate(rows, start=2)]
+        for number, numbers in enumerate(found, start=2):
+            if "step" not in numbers:
+                raise InputError(f"{path}: line {number} has no step; {_again(self.name)}")
+        return found
 
 
 def _numbers(row: dict[str, Any], number: int, path: Path, stage: str) -> dict[str, float]:
@@ -135,6 +148,36 @@ def _numbers(row: dict[str, Any], number: int, path: Path, stage: str) -> dict[s
         return {name: float(text) for name, text in row.items() if text}
     except ValueError as error:
         raise InputError(f"{path}: line {number}: {error}; {_again(stage)}") from error
+
+
+_TEXTS = {"prompt_id": True, "question": True, "text": True}
+_NUMBERS = {"step": True, "sample": True, "tokens": True, "reward/accuracy": False}
+
+
+def _check_columns(
+    table: pa.Table, path: Path, stage: str, texts: Mapping[str, bool], numbers: Mapping[str, bool]
+) -> None:
+    """Checks the columns that are there for their type and, where True is said, for gaps."""
+    for needed, (is_right, kind) in ((texts, _TEXT), (numbers, _NUMBER)):
+        for name in needed.keys() & {*table.column_names}:
+            column = table[name]
+            if not is_right(column.type) and not pa.types.is_null(column.type):
+                raise InputError(f"{path}: column {name!r} is of {column.type}, not {kind}; {_again(stage)}")
+            if needed[name] and column.null_count:
+                raise InputError(f"{path}: column {name!r} has {column.null_count} empty rows; {_again(stage)}")
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
+
+
+_TEXT, _NUMBER = (_is_text, "text"), (_is_number, "numbers")
 
 
 def _parquet(path: Path, stage: str) -> pq.ParquetFile:
@@ -224,6 +267,25 @@ def _run(folder: Path, base: Stage | None) -> Run:
     return Run(folder, {name: found[name] for name in names} if own else {})
 
 
+def _is_record(record: Mapping[str, Any]) -> bool:
+    """Whether what a report reads of a record is of the right form."""
+    fingerprint = record.get("fingerprint") or {}
+    figures, versions = record.get("metrics", {}), record.get("versions") or {}
+    if not all(isinstance(part, dict) for part in (fingerprint, figures, versions)):
+        return False
+    inputs = fingerprint.get("inputs") or {}
+    return (
+        isinstance(inputs, dict)
+        and all(isinstance(value, str) for value in inputs.values())
+        and all(isinstance(figure, dict) and _is_figure(figure) for figure in figures.values())
+    )
+
+
+def _is_figure(figure: Mapping[str, Any]) -> bool:
+    ends = [figure.get(name, "") for name in ("value", "low", "high")]
+    return isinstance(figure.get("n"), int) and all(end is None or isinstance(end, int | float) for end in ends)
+
+
 def _stage(folder: Path, name: str) -> Stage | None:
     path = folder / STAGE_FILE
     if not path.is_file():
@@ -232,6 +294,6 @@ def _stage(folder: Path, name: str) -> Stage | None:
         record = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path}: not a JSON file ({error}); delete it to run the stage again") from error
-    if not isinstance(record, dict) or not isinstance(record.get("metrics", {}), dict):
+    if not isinstance(record, dict) or not _is_record(record):
         raise InputError(f"{path}: not the record of a stage; delete it to run the stage again")
     return Stage(folder, record, name)

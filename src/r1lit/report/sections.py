@@ -196,8 +196,9 @@ def cost_section(report: Report) -> str:
         key: sum(value for record in records.values() if isinstance(value := record.get(key), int | float))
         for key in ("wall_s", "updates", "tokens_sampled")
     }
-    if all("energy_wh" in record for record in records.values()):  # else the sum would be too small
-        total["energy_wh"] = sum(record["energy_wh"] for record in records.values())
+    energies = [wh for record in records.values() if (wh := record.get("energy_wh")) is not None]
+    if len(energies) == len(records):  # else the sum would be too small
+        total["energy_wh"] = sum(energies)
     rows.append(row("<b>All</b>", [cell(""), *_effort(dict(total))]))
     caption = "What each stage took. A dash: not recorded, as energy is where the machine does not tell it."
     heads = ["Stage", "folder", "minutes", "updates", "tokens sampled", "peak memory (GB)", "energy (Wh)"]
