@@ -114,6 +114,15 @@ def test_a_model_that_cannot_read_examples_says_nothing_of_them():
     assert "few-shot is at 0.020" in found.why
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "why"), [(0.99, 0.99, "leaves no room"), (0.6, 0.0, "below 0.05"), (0.0, 0.0, "below 0.05")]
+)
+def test_what_cannot_gain_or_has_collapsed_does_not_show_that_an_attempt_does_not_pay(before, after, why):
+    found = judged(BY_ID["prm-does-not-pay"], {"rl1": of(pass1=before), "attempts-prm": of(pass1=after)})
+    assert found.verdict == "not measurable here"
+    assert why in found.why
+
+
 def test_ids_are_unique_and_tests_are_told_in_words():
     assert len(BY_ID) == len(CLAIMS)
     assert BY_ID["rl-lifts-accuracy"].contrasts[0].test == "lower bound of (zero pass@1 - base pass@1) > 0.05"

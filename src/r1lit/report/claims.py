@@ -186,14 +186,14 @@ CLAIMS = (
         "prm-does-not-pay",
         "A process reward model does not pay in training",
         "no figure; unsuccessful attempts (G.2, v1 4.2)",
-        (Contrast("pass@1", "attempts-prm", "rl1", below=0.02),),
+        (Contrast("pass@1", "attempts-prm", "rl1", below=0.02, floor=0.05),),
         note="attempts-prm: Dev2 trained with a process reward model as well.",
     ),
     Claim(
         "tree-search-does-not-pay",
         "Tree search does not pay in training",
         "no figure; unsuccessful attempts (G.2, v1 4.2)",
-        (Contrast("pass@1", "attempts-search", "rl1", below=0.02),),
+        (Contrast("pass@1", "attempts-search", "rl1", below=0.02, floor=0.05),),
         note="attempts-search: trained on answers that a guided tree search found.",
     ),
 )

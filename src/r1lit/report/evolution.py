@@ -30,9 +30,12 @@ RULE = (
     "The first update at which the share of correct completions that try again (an equation, a reflection word after "
     "it, another equation after that), as a running mean over {window} rollouts, passes half the way from its level "
     "in the first tenth of the rollouts to its level in the last tenth. Of the correct completions that try again in "
-    "that rollout, the one with the most reflection words is shown; of equals, the shortest."
+    "that rollout, the one with the most reflection words is shown; of equals, the shortest. Where the level rises by "
+    "less than {rise}, nothing became common and none is shown; a rollout without such a completion is passed over."
 )
 WINDOW = 5
+RISE = 0.1
+"""Smallest rise of the share, from the first tenth of the rollouts to the last, that counts."""
 MIXED = 0.1
 """A completion mixes languages if at least this share of its words is in the prompt's, and as much is not."""
 _LATIN = re.compile("[A-Za-z]")
@@ -141,8 +144,8 @@ def _find_aha(updates: Mapping[int, _Update]) -> tuple[Aha | None, str]:
     shares = [u.again / u.correct for u in known.values()]
     tenth = max(1, len(shares) // 10)
     first, last = _mean(shares[:tenth]), _mean(shares[-tenth:])
-    if last <= first:
-        return None, f"trying again is no more common at the end ({last:.2f}) than at the beginning ({first:.2f})"
+    if last - first < RISE:
+        return None, f"trying again is hardly more common at the end ({last:.2f}) than at the beginning ({first:.2f})"
     half = (first + last) / 2
     for (step, update), share in zip(known.items(), running_mean(tuple(shares), WINDOW), strict=True):
         if share >= half and update.best:

@@ -205,7 +205,7 @@ class Run:
     @property
     def name(self) -> str:
         """The name of its folder."""
-        return self.folder.name
+        return self.folder.resolve().name
 
 
 @dataclass(frozen=True)

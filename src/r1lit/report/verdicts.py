@@ -89,6 +89,10 @@ def _find(contrast: Contrast, runs: Sequence[Recounts]) -> Finding:
         return Finding(contrast, found, None, why)
     end: float = getattr(found, contrast.end)
     if contrast.below is not None:
+        # That something gains less than this says nothing where no gain is possible.
+        if found.before is not None and contrast.below > 0 and found.before + contrast.below > 1 - _NO_ROOM:
+            why = f"{contrast.before} is at {found.before:.3f}, which leaves no room to gain"
+            return Finding(contrast, found, None, why)
         return Finding(contrast, found, end < contrast.below)
     assert contrast.above is not None
     passed = end > contrast.above
