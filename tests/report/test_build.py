@@ -154,17 +154,21 @@ def test_page_needs_nothing_but_itself_and_reads_without_pictures(tiny):
 
 def test_what_a_model_wrote_cannot_become_markup(make_run, sketch):
     evil = '2 = 2 , wait <script>alert("x")</script> & 2 + 3 = 5'
-    run = make_run("tiny", base=sketch(), zero=sketch(rollouts=[0.1, 0.9]))
+    run = make_run("tiny", base=sketch(), zero=sketch(rollouts=[0.0, 0.9, 0.9]))
 
     def replace(row):
         if row["heading"] == "train":
-            row["text"] = f"<think>{evil}</think><answer>5</answer>"
-            row["reward/accuracy"] = 1.0 if row["rollout"] else 0.0
+            row["question"] = "<script>question</script>"
+            row["reward/accuracy"] = 1.0
+            if row["rollout"]:
+                row["text"] = f"<think>{evil}</think><answer>5</answer>"
 
     edit_samples(run / "zero" / "samples.parquet", replace)
     report(str(run))
     text = (run / "report.html").read_text()
     assert "<script" not in text
+    assert "&lt;script&gt;alert(" in text, "the sample of trying again is shown"
+    assert "&lt;script&gt;question" in text
     Page(text)
 
 
