@@ -9,6 +9,7 @@ import yaml
 
 from r1lit.callbacks import ReferenceSync, StageRecord
 from r1lit.cli import R1LitCLI
+from r1lit.data import ChatDataModule
 from r1lit.errors import InputError
 from r1lit.modules import PolicyModule
 from r1lit.rewards import RewardModelReward
@@ -81,7 +82,7 @@ def teacher(path):
 
 def skip_without_gym(path):
     if path.parts[1] == "smollm2":
-        pytest.importorskip("reasoning_gym")
+        pytest.importorskip("reasoning_gym", reason="needs the package reasoning-gym (extra gym)")
 
 
 def test_every_file_is_known():
@@ -151,7 +152,6 @@ def test_reward_models_are_named_by_flags(tmp_path, monkeypatch):
 
 
 def test_reward_models_learn_from_files_as_their_configurations_say(tmp_path, monkeypatch):
-    pytest.importorskip("gguf")
     monkeypatch.chdir(ROOT)
     pairs, completions = tmp_path / "pairs.jsonl", tmp_path / "completions.csv"
     pairs.write_text("".join(f'{{"prompt": "{i}?", "chosen": "yes", "rejected": "no"}}\n' for i in range(20)))
@@ -220,7 +220,7 @@ def test_stages_of_a_profile_are_measured_on_the_same_prompts(profile, tmp_path,
             continue
         flags = [*TINY, *teacher(path), *conversations(path, tmp_path)]
         data = made(tmp_path / path.stem, subcommand(path), "-c", path, *flags).datamodule
-        prompts = data.val_prompts if hasattr(data, "val_prompts") else data.prompts.val_prompts
+        prompts = (data.prompts if isinstance(data, ChatDataModule) else data).val_prompts
         reasoning.add(frozenset(prompt.id for prompt in prompts if prompt.kind == "reasoning"))
         general.add(frozenset(prompt.id for prompt in prompts if prompt.kind != "reasoning"))
     assert len(reasoning) == 1

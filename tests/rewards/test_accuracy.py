@@ -73,7 +73,7 @@ def test_bad_limit():
 
 
 def test_reasoning_gym_scores_by_its_own_rules(reward):
-    gym = pytest.importorskip("reasoning_gym")
+    gym = pytest.importorskip("reasoning_gym", reason="needs the package reasoning-gym (extra gym)")
     entry = gym.create_dataset("countdown", size=1, seed=3)[0]
     right, name = entry["metadata"]["expression"], "countdown"
 
@@ -93,7 +93,7 @@ def test_reasoning_gym_scores_by_its_own_rules(reward):
 
 
 def test_checker_of_reasoning_gym_in_this_process():
-    pytest.importorskip("reasoning_gym")
+    pytest.importorskip("reasoning_gym", reason="needs the package reasoning-gym (extra gym)")
     check = worker_main.gym_checker()
     request = {"prompt": "p", "dataset": "leg_counting", "entry": {"answer": "8"}, "answer": "8"}
     assert check(request) == {"equal": True}

@@ -17,7 +17,7 @@ def read(path, size=1 << 22):
     except OSError: return b""
 """
 
-# Programs that are to print the token: {FILE}, {FOLDER}, {PORT} and {PID} are those outside.
+# Programs that are to print the token: {FILE}, {FOLDER}, {HOME}, {PORT} and {PID} are those outside.
 SCRIPTS: dict[str, str] = {
     "read the secret's file": HUNT + "hunt(read('{FILE}'))",
     "walk all files": HUNT
@@ -158,7 +158,7 @@ for path in ("{FOLDER}/written", "/usr/written", "/written", "/etc/written", "/d
 """,
     "delete everything": """
 import os, shutil
-for root in ("{FOLDER}", "/usr/lib/python3", "/root/.ssh", "/home", "/python/bin", "/etc", "/dev"): shutil.rmtree(root, ignore_errors=True)
+for root in ("{FOLDER}", "/usr/lib/python3", "{HOME}/.ssh", "/home", "/python/bin", "/etc", "/dev"): shutil.rmtree(root, ignore_errors=True)
 for path in ("{FILE}", "/usr/bin/env", "/python/bin/python3", "/bin", "/proc/1/exe"):
     try: os.unlink(path)
     except OSError: continue

@@ -59,7 +59,14 @@ class World:
             link.close()
 
     def fill(self, program):
-        values = {"FILE": self.file, "FOLDER": self.folder, "PORT": self.port, "PID": os.getpid(), "SLEEP": SLEEP}
+        values = {
+            "FILE": self.file,
+            "FOLDER": self.folder,
+            "HOME": Path.home(),
+            "PORT": self.port,
+            "PID": os.getpid(),
+            "SLEEP": SLEEP,
+        }
         for name, value in values.items():
             program = program.replace(f"{{{name}}}", str(value))
         return program

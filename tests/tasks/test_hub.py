@@ -8,7 +8,7 @@ import pytest
 from r1lit.errors import InputError
 from r1lit.tasks import Columns, HubPrompts
 
-pytest.importorskip("datasets")
+pytest.importorskip("datasets", reason="needs the package datasets (extra hub)")
 
 
 @pytest.fixture

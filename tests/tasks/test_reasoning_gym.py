@@ -7,7 +7,7 @@ import pytest
 from r1lit.errors import InputError
 from r1lit.tasks import ReasoningGymPrompts
 
-reasoning_gym = pytest.importorskip("reasoning_gym")
+reasoning_gym = pytest.importorskip("reasoning_gym", reason="needs the package reasoning-gym (extra gym)")
 
 
 def test_puzzles_carry_what_scores_them() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from r1lit.callbacks.measures import REFLECTION_WORDS, REFLECTION_WORDS_ZH
 from r1lit.report.data import Report
-from r1lit.report.evolution import PANELS, RISE, RULE, WINDOW, Aha, Evolution
+from r1lit.report.evolution import PANELS, RULE, Aha, Evolution
 from r1lit.report.html import chart
 from r1lit.report.runs import TITLES
 from r1lit.report.svg import line_chart
@@ -24,7 +24,7 @@ def curves_section(report: Report) -> str:
     intro = (
         "<p>Training’s own completions, at each rollout’s temperature: a dot for each rollout, and a running mean as "
         "the line. The dashed line marks the sample below the curves, which a rule chose.</p>"
-        f"<details><summary>The rule</summary><p>{escape(RULE.format(window=WINDOW, rise=RISE))}</p></details>"
+        f"<details><summary>The rule</summary><p>{escape(RULE)}</p></details>"
     )
     return intro + "".join(_stage(name, found) for name, found in report.evolutions.items())
 

@@ -26,16 +26,16 @@ PANELS = (
     ("Trying again", "share of correct completions", {"retry": "reflect after one equation and write another"}),
 )
 """Heading, unit and series of each chart of curves."""
-RULE = (
-    "The first update at which the share of correct completions that try again (an equation, a reflection word after "
-    "it, another equation after that), as a running mean over {window} rollouts, passes half the way from its level "
-    "in the first tenth of the rollouts to its level in the last tenth. Of the correct completions that try again in "
-    "that rollout, the one with the most reflection words is shown; of equals, the shortest. Where the level rises by "
-    "less than {rise}, nothing became common and none is shown; a rollout without such a completion is passed over."
-)
 WINDOW = 5
 RISE = 0.1
 """Smallest rise of the share, from the first tenth of the rollouts to the last, that counts."""
+RULE = (
+    "The first update at which the share of correct completions that try again (an equation, a reflection word after "
+    f"it, another equation after that), as a running mean over {WINDOW} rollouts, passes half the way from its level "
+    "in the first tenth of the rollouts to its level in the last tenth. Of the correct completions that try again in "
+    "that rollout, the one with the most reflection words is shown; of equals, the shortest. Where the level rises by "
+    f"less than {RISE}, nothing became common and none is shown; a rollout without such a completion is passed over."
+)
 MIXED = 0.1
 """A completion mixes languages if at least this share of its words is in the prompt's, and as much is not."""
 _LATIN = re.compile("[A-Za-z]")

@@ -74,15 +74,15 @@ class Stage:
                 table = file.read(columns=wanted)
             except _ARROW_ERRORS as error:
                 raise _unreadable(path, self.name, error) from error
-        _check_columns(table, path, self.name, {HEADING: True, "prompt_id": True, "kind": True}, {"sample": True})
+        counts = [name for name in names if name.startswith(("reward/", "figure/"))]
+        keys = (HEADING, "prompt_id", "kind", "sample")
+        _check_columns(table, path, self.name, texts=keys[:3], numbers=("sample", *counts), full=keys)
         found: dict[str, list[dict[str, Any]]] = {}
         for row in table.filter(pc.not_equal(table[HEADING], TRAINING)).to_pylist():
             found.setdefault(row[HEADING], []).append(row)
         for needed in ("prompt_id", "sample", "kind", "answer", "reward/accuracy", "figure/words"):
             if found and needed not in names:
                 raise InputError(f"{path}: no column {needed!r}; {_again(self.name)}")
-        counts = {name: False for name in names if name.startswith(("reward/", "figure/"))}
-        _check_columns(table, path, self.name, {}, counts)
         for row in (row for rows in found.values() for row in rows if row["kind"] == "reasoning"):
             if row["figure/words"] is None or row.get("figure/reflections", 0) is None:
                 raise InputError(f"{path}: prompt {row['prompt_id']!r} has no count of words; {_again(self.name)}")
@@ -111,7 +111,10 @@ class Stage:
                     raise _unreadable(path, self.name, error) from error
                 if marked:
                     table = table.filter(pc.equal(table[HEADING], TRAINING))
-                _check_columns(table, path, self.name, {**_TEXTS, "language": False}, _NUMBERS)
+                texts, numbers = ("prompt_id", "question", "text"), ("step", "sample", "tokens")
+                _check_columns(
+                    table, path, self.name, (*texts, "language"), (*numbers, "reward/accuracy"), (*texts, *numbers)
+                )
                 yield from table.to_pylist()
 
     def metrics(self) -> list[dict[str, float]]:
@@ -134,36 +137,30 @@ class Stage:
             raise InputError(f"{path}: no column 'step' in its first line; {_again(self.name)}")
         if rows and None in rows[-1].values():
             rows.pop()
-        found = [_numbers(row, number, path, self.name) for number, row in enumerate(rows, start=2)]
-        for number, numbers in enumerate(found, start=2):
-            if "step" not in numbers:
-                raise InputError(f"{path}: line {number} has no step; {_again(self.name)}")
-        return found
+        return [_numbers(row, number, path, self.name) for number, row in enumerate(rows, start=2)]
 
 
 def _numbers(row: dict[str, Any], number: int, path: Path, stage: str) -> dict[str, float]:
     if None in row or None in row.values():
         raise InputError(f"{path}: line {number} has not as many values as columns; {_again(stage)}")
+    if not row["step"]:
+        raise InputError(f"{path}: line {number} has no step; {_again(stage)}")
     try:
         return {name: float(text) for name, text in row.items() if text}
     except ValueError as error:
         raise InputError(f"{path}: line {number}: {error}; {_again(stage)}") from error
 
 
-_TEXTS = {"prompt_id": True, "question": True, "text": True}
-_NUMBERS = {"step": True, "sample": True, "tokens": True, "reward/accuracy": False}
-
-
 def _check_columns(
-    table: pa.Table, path: Path, stage: str, texts: Mapping[str, bool], numbers: Mapping[str, bool]
+    table: pa.Table, path: Path, stage: str, texts: Sequence[str], numbers: Sequence[str], full: Sequence[str]
 ) -> None:
-    """Checks the columns that are there for their type and, where True is said, for gaps."""
-    for needed, (is_right, kind) in ((texts, _TEXT), (numbers, _NUMBER)):
-        for name in needed.keys() & {*table.column_names}:
+    """Checks, of the columns that are there, the type, and that those of ``full`` have no gap."""
+    for kind, names, is_right in (("text", texts, _is_text), ("numbers", numbers, _is_number)):
+        for name in set(names) & {*table.column_names}:
             column = table[name]
             if not is_right(column.type) and not pa.types.is_null(column.type):
                 raise InputError(f"{path}: column {name!r} is of {column.type}, not {kind}; {_again(stage)}")
-            if needed[name] and column.null_count:
+            if name in full and column.null_count:
                 raise InputError(f"{path}: column {name!r} has {column.null_count} empty rows; {_again(stage)}")
 
 
@@ -175,9 +172,6 @@ def _is_text(kind: pa.DataType) -> bool:
 
 def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
-
-
-_TEXT, _NUMBER = (_is_text, "text"), (_is_number, "numbers")
 
 
 def _parquet(path: Path, stage: str) -> pq.ParquetFile:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from r1lit.report.data import Report, ours
-from r1lit.report.evolution import RISE, RULE, WINDOW
+from r1lit.report.evolution import RULE
 from r1lit.report.runs import TITLES
 from r1lit.report.verdicts import Result
 
@@ -70,7 +70,7 @@ def _aha(report: Report, name: str) -> dict[str, Any] | None:
     if aha is None:
         return None
     return {
-        "rule": RULE.format(window=WINDOW, rise=RISE),
+        "rule": RULE,
         "step": aha.step,
         "share": aha.share,
         "first": aha.first,

@@ -89,19 +89,25 @@ def _find(contrast: Contrast, runs: Sequence[Recounts]) -> Finding:
         return Finding(contrast, found, None, why)
     end: float = getattr(found, contrast.end)
     if contrast.below is not None:
-        # That something gains less than this says nothing where no gain is possible.
-        if found.before is not None and contrast.below > 0 and found.before + contrast.below > 1 - _NO_ROOM:
-            why = f"{contrast.before} is at {found.before:.3f}, which leaves no room to gain"
-            return Finding(contrast, found, None, why)
-        return Finding(contrast, found, end < contrast.below)
-    assert contrast.above is not None
-    passed = end > contrast.above
-    gain = contrast.kind == "difference" and contrast.measure in BOUNDED and contrast.above >= 0
-    full = gain and found.before is not None and found.before + contrast.above > 1 - _NO_ROOM
-    if not passed and full and found.high >= 0:  # a clear loss can be measured
-        why = f"{contrast.before} is at {found.before:.3f}, which leaves no room to gain"
-        return Finding(contrast, found, None, why)
+        # That the gain is below this says nothing where no such gain is possible.
+        passed, unclear = end < contrast.below, contrast.below > 0 and _leaves_no_room(contrast, found, contrast.below)
+    else:
+        assert contrast.above is not None
+        passed = end > contrast.above
+        unclear = not passed and contrast.above >= 0 and _leaves_no_room(contrast, found, contrast.above)
+        unclear = unclear and found.high >= 0  # a clear loss can be measured
+    if unclear:
+        return Finding(
+            contrast, found, None, f"{contrast.before} is at {found.before:.3f}, which leaves no room to gain"
+        )
     return Finding(contrast, found, passed)
+
+
+def _leaves_no_room(contrast: Contrast, found: Estimate, gain: float) -> bool:
+    """Whether what is compared with is so near the top that nothing can lie so much above it."""
+    if contrast.kind != "difference" or contrast.measure not in BOUNDED or found.before is None:
+        return False
+    return found.before + gain > 1 - _NO_ROOM
 
 
 def _values(counted: Recount, measure: str) -> Values:

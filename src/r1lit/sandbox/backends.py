@@ -19,7 +19,7 @@ from r1lit.sandbox.types import Isolation, Limits, SandboxError
 
 Backend = Literal["bubblewrap", "namespaces", "plain"]
 
-_INSIDE = ("wire", "kernel", "confine", "candidate", "tester", "supervisor")
+_INSIDE = ("wire", "kernel", "confine", "candidate", "remote", "tester", "supervisor")
 # Python inside makes these modules of code that it reads first: nothing of the project has to be visible there.
 _BOOT = """
 import marshal, os, sys

@@ -59,7 +59,7 @@ def test_rows_keep_their_numbers(tmp_path):
 
 
 def test_a_hub_data_set_in_a_folder(tmp_path, monkeypatch):
-    pytest.importorskip("datasets")
+    pytest.importorskip("datasets", reason="needs the package datasets (extra hub)")
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "sums"
     folder.mkdir()

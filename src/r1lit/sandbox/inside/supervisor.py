@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from r1lit.sandbox.inside import candidate, confine, kernel, tester, wire
+from r1lit.sandbox.inside import candidate, confine, kernel, remote, tester, wire
 
 _TICK_S = 0.05
 _TAIL = 2000
@@ -290,11 +290,11 @@ def run_calls(setup: Mapping[str, Any], orders: int, text: str) -> dict[str, Any
         nonlocal ended
         ended = program.watch(until, ours.fileno())
         if ended == "ended":
-            raise tester.BrokenError("the program ended before the tests")
+            raise remote.BrokenError("the program ended before the tests")
         if ended != "ready":
-            raise tester.BrokenError(ended)
+            raise remote.BrokenError(ended)
 
-    link = tester.Link(ours.fileno(), wait)
+    link = remote.Link(ours.fileno(), wait)
     reasons = tester.run_tests(link, order["tests"], setup["limits"]["wall_s"], order["stop"])
     wall = time.monotonic() - program.began
     cpu = program.finish()
