@@ -128,8 +128,9 @@ def test_a_sandbox_that_fails_leaves_unscored_after_one_more_try(monkeypatch):
     assert len(starts) == 2
 
 
-def test_close_breaks_off_what_runs():
-    reward = CodeReward(limits=Limits(wall_s=60))
+@pytest.mark.parametrize("workers", [1, 2])
+def test_close_breaks_off_what_runs_and_what_waits(workers):
+    reward = CodeReward(limits=Limits(wall_s=60), workers=workers)
     threading.Timer(0.5, reward.close).start()
     began = time.monotonic()
     hanging = FENCED.format("import time\ntime.sleep(50)")

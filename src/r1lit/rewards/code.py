@@ -1,6 +1,7 @@
 """Code reward: 1 for a program that passes its tests, 0 for one that does not (paper section 2.2)."""
 
 import ast
+import functools
 import json
 import re
 import threading
@@ -173,11 +174,14 @@ class CodeReward(Reward):
         """
         choose(self.isolation)
         tests = [read_code_tests(completion.prompt) for completion in completions]
+        judge_one = functools.partial(
+            self._one, self._stop
+        )  # one event for all: close breaks off those too that have not begun
         if len(completions) < 2:
-            return [self._one(*pair) for pair in zip(completions, tests, strict=True)]
+            return list(map(judge_one, completions, tests))
         pool = ThreadPoolExecutor(min(self.concurrency, len(completions)))
         try:
-            return list(pool.map(self._one, completions, tests))
+            return list(pool.map(judge_one, completions, tests))
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -188,9 +192,9 @@ class CodeReward(Reward):
             InputError: As ``score``.
             SandboxError: If the sandbox failed twice.
         """
-        return self._judged(completion, read_code_tests(completion.prompt))
+        return self._judged(self._stop, completion, read_code_tests(completion.prompt))
 
-    def _judged(self, completion: Completion, tests: list[Test]) -> Verdict | None:
+    def _judged(self, stop: threading.Event, completion: Completion, tests: list[Test]) -> Verdict | None:
         code = extract_program(completion.text)
         if code is None:
             return None
@@ -200,12 +204,12 @@ class CodeReward(Reward):
             self.limits,
             isolation=self.isolation,
             stop_at_failure=not self.partial,
-            stop=self._stop,
+            stop=stop,
         )
 
-    def _one(self, completion: Completion, tests: list[Test]) -> Score:
+    def _one(self, stop: threading.Event, completion: Completion, tests: list[Test]) -> Score:
         try:
-            verdict = self._judged(completion, tests)
+            verdict = self._judged(stop, completion, tests)
         except SandboxError:
             return UNSCORED
         if verdict is None:
