@@ -174,9 +174,8 @@ class CodeReward(Reward):
         """
         choose(self.isolation)
         tests = [read_code_tests(completion.prompt) for completion in completions]
-        judge_one = functools.partial(
-            self._one, self._stop
-        )  # one event for all: close breaks off those too that have not begun
+        # One event for all of them: close breaks off those, too, that have not begun.
+        judge_one = functools.partial(self._one, self._stop)
         if len(completions) < 2:
             return list(map(judge_one, completions, tests))
         pool = ThreadPoolExecutor(min(self.concurrency, len(completions)))
