@@ -17,6 +17,24 @@ def read(path, size=1 << 22):
     except OSError: return b""
 """
 
+# Lowers each limit of the processes above, takes the processor away from them, and goes on.
+BREAK = """
+import ctypes, os, resource
+libc = ctypes.CDLL(None)
+def lower(*kinds):
+    for pid in {1, os.getppid()}:
+        for kind in kinds:
+            try: resource.prlimit(pid, getattr(resource, "RLIMIT_" + kind), (0, 0))
+            except OSError: pass
+def starve():
+    for pid in {1, os.getppid()}:
+        for call in (lambda: os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0)), lambda: os.sched_setaffinity(pid, [0]), lambda: os.setpriority(os.PRIO_PROCESS, pid, 19), lambda: os.setpriority(os.PRIO_USER, os.getuid(), 19)):
+            try: call()
+            except OSError: continue
+            print("changed", flush=True)
+"""
+LIMITS = ("AS", "DATA", "NPROC", "NOFILE", "FSIZE", "STACK", "CPU", "MEMLOCK", "SIGPENDING", "MSGQUEUE", "RTPRIO", "NICE")
+
 # Programs that are to print the token: {FILE}, {FOLDER}, {HOME}, {PORT} and {PID} are those outside.
 SCRIPTS: dict[str, str] = {
     "read the secret's file": HUNT + "hunt(read('{FILE}'))",
@@ -174,7 +192,9 @@ print("done")
 """,
     "kill everything": "import os, signal\nsignal.signal(15, signal.SIG_IGN)\nos.kill(-1, 15)\nos.kill(-1, 9)\nos.killpg(0, 9)",
     "stop the parent": "import os, signal\nfor pid in (1, os.getppid()):\n    for _ in range(100): os.kill(pid, signal.SIGSTOP); os.kill(pid, signal.SIGALRM)",
-    "lower the parent's limits": "import os, resource\nfor pid in (1, os.getppid()): resource.prlimit(pid, resource.RLIMIT_CPU, (0, 0))",
+    **{f"lower the parent's limit {kind}": f"{BREAK}\nlower({kind!r})\nimport time; time.sleep(0.2); print('x' * 300000)" for kind in LIMITS},
+    "lower all limits of the parent": f"{BREAK}\nlower(*{LIMITS!r})\nx = [bytes(1 << 20) for _ in range(20)]",
+    "starve the parent": f"{BREAK}\nstarve()",
     "raise its limits": """
 import resource
 for kind in (resource.RLIMIT_AS, resource.RLIMIT_NPROC, resource.RLIMIT_FSIZE, resource.RLIMIT_CPU):
@@ -247,7 +267,7 @@ time.sleep(1000)
 LOOPING = {
     *("ignore all signals", "threads that never end", "sleep past the limit", "loop for ever", "loop in C"),
     *("fork bomb", "fork chain", "thread bomb", "exec for ever", "grow in many processes", "read input for ever"),
-    *("exit that never comes", "SIGXCPU ignored", "ask a name server", "deep recursion"),
+    *("exit that never comes", "SIGXCPU ignored", "ask a name server", "deep recursion", "flood the errors"),
 }
 
 # Modules whose function ``answer`` is to return the token, as the test asserts.
@@ -270,6 +290,9 @@ MODULES: dict[str, str] = {
     "replace math": "import math, operator, sys\nmath.isclose = operator.eq = lambda *a, **k: True\nsys.modules['math'] = type('m', (), {'isclose': lambda *a: True})\ndef answer(): return 1",
     "name a module of its own": "import types\nmath = types.ModuleType('os')\nmath.isclose = lambda *a: True\nre = types.ModuleType('r1lit.sandbox.inside.tester')\ndef answer(): return 1",
     "trace everything": "import sys, threading\ndef spy(frame, event, arg):\n    frame.f_globals.update(passed=True); return spy\nsys.settrace(spy); sys.setprofile(spy); threading.settrace(spy)\ndef answer(): return 1",
+    **{f"lower the parent's limit {kind} when called": f"{BREAK}\ndef answer():\n    lower({kind!r})\n    return ['x' * 1000] * 30000" for kind in LIMITS},
+    "lower all limits of the parent when loaded": f"{BREAK}\nlower(*{LIMITS!r})\ndef answer(): return ['x' * 1000] * 30000",
+    "starve the parent when called": f"{BREAK}\ndef answer(): starve()",
     "search the memory when called": """
 import gc, re, sys, os
 def answer():

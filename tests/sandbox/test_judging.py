@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import threading
@@ -20,10 +21,11 @@ from r1lit.sandbox import (
     backends,
     judge,
     judge_all,
+    session,
     trouble,
 )
 from r1lit.sandbox.compare import accepts
-from r1lit.sandbox.inside import tester, wire
+from r1lit.sandbox.inside import clock, tester, wire
 
 SOURCE = Path(backends.__file__).parents[2]
 ADD = "print(sum(map(int, input().split())))"
@@ -96,6 +98,84 @@ if __name__ == "__main__":
     assert judge(deep, IOTest("", "20000")).passed
     big = "import sys\nprint(len(sys.stdin.buffer.read()))"
     assert judge(big, IOTest("x" * (3 << 20), str(3 << 20))).passed
+
+
+@pytest.mark.parametrize("end", ["exit()", "quit()", "exit(0)", "exit(None)", "def main():\n    quit()\nmain()"])
+def test_exit_and_quit_exist(end, isolation):
+    assert judge(f"print(3)\n{end}\nprint(4)", IOTest("", "3"), isolation=isolation).passed
+
+
+def test_exit_has_a_status():
+    assert judge("exit(3)", IOTest("", "")).reason == "exit status 3"
+    verdict = judge("exit('no luck')", IOTest("", ""))
+    assert (verdict.reason, verdict.output) == ("exit status 1", "no luck\n")
+    assert judge("def f(x):\n    exit()", AssertTest("f(1)")).reason.startswith("RuntimeError")
+
+
+def test_errors_are_no_output(isolation):
+    program = "import sys\nprint('debug', file=sys.stderr)\nprint('x', 1)\nsys.stderr.write('y' * (6 << 20))\nprint(2)"
+    verdict = judge(program, IOTest("", "x 1\n2"), Limits(output_kb=1), isolation=isolation)
+    assert verdict.passed, verdict
+    assert verdict.output.endswith("yyy")
+    assert not judge("import sys\nprint('x', file=sys.stderr)", IOTest("", "x"), isolation=isolation).passed
+    child = "import subprocess, sys\nsubprocess.run(['sh', '-c', 'echo a; echo b >&2'])"
+    verdict = judge(child, IOTest("", "a"), isolation=isolation)
+    assert verdict.passed
+    assert verdict.output == "a\nb\n"
+    called = "import sys\nprint('loaded')\ndef f(x):\n    print('called', file=sys.stderr)\n    return x"
+    assert judge(called, AssertTest("assert f(1) == 1"), isolation=isolation).output == "called\n"
+
+
+@pytest.fixture
+def busy():
+    """One core for this test and four other processes; of other sessions, as the kernel shares cores by these."""
+    code = "import os, time\nend = time.monotonic() + 120\nwhile time.monotonic() < end and os.getppid() != 1: pass"
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    others = [subprocess.Popen([sys.executable, "-c", code], start_new_session=True) for _ in range(4)]
+    time.sleep(0.3)
+    yield
+    os.sched_setaffinity(0, before)
+    for other in others:
+        other.kill()
+        other.wait()
+
+
+WORK = "import time\ndef work():\n    while time.process_time() < 0.4: pass\n    return 5\n"
+
+
+def test_a_busy_machine_fails_no_program(busy):
+    limits = Limits(wall_s=0.9, cpu_s=0.9)
+    jobs = [Job(f"{WORK}print(work())", [IOTest("", "5")]), Job(WORK, [AssertTest("assert work() == 5")])]
+    verdicts = judge_all(jobs, limits)
+    assert all(verdict.passed for verdict in verdicts), verdicts
+    # What sleeps is not waiting for a core.
+    assert judge("import time\ntime.sleep(99)", IOTest("", ""), limits).reason == "time limit"
+
+
+def test_the_clock_does_not_count_the_wait_for_a_core(busy):
+    timer, cpu = clock.Clock(10.0), time.process_time()
+    while time.process_time() - cpu < 0.3:
+        pass
+    timer.look([os.getpid()])
+    assert timer.wall_s > 0.6
+    assert 10 - timer.left_s == pytest.approx(0.3, abs=0.15)
+    timer.look([os.getpid()])
+    assert 10 - timer.left_s < 0.5  # the same wait is not counted twice
+
+
+def test_the_clock_ends_in_any_case():
+    timer = clock.Clock(1.0)
+    timer.began -= 71
+    timer._waited_s = 70.9
+    assert timer.left_s < 0
+    assert clock.Clock(1.0).left_s == pytest.approx(1.0, abs=0.1)
+
+
+def test_the_wall_limit_is_far_above_that_of_processor_time():
+    assert Limits().wall_limit_s >= 5 * Limits().cpu_s
+    assert Limits(cpu_s=100).wall_limit_s >= 500
+    assert Limits(wall_s=3).wall_limit_s == 3
 
 
 def test_runs_do_not_see_each_other(isolation):
@@ -258,6 +338,32 @@ def sandboxed(pid):
         except OSError:
             continue
     return found
+
+
+KILL = "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nimport time; time.sleep(9)\ndef f(): return 1"
+
+
+@pytest.mark.parametrize("test", [IOTest("", ""), AssertTest("assert f() == 1")])
+def test_a_program_that_breaks_the_sandbox_has_failed(test):
+    verdict = judge(KILL, test, isolation="plain")  # nothing keeps it from that here
+    assert not verdict.passed
+    assert verdict.reason.startswith("the program broke the sandbox: the sandbox ended")
+    assert verdict.total_tests == 1
+
+
+def test_a_sandbox_that_breaks_under_any_program_is_no_verdict(monkeypatch):
+    assert not trouble("plain")
+    real = session.Session._exchange
+
+    def broken(self, message, seconds):
+        answer = real(self, message, seconds)
+        if "ready" not in answer:
+            raise SandboxError("the sandbox ended (out of memory)")
+        return answer
+
+    monkeypatch.setattr(session.Session, "_exchange", broken)
+    with pytest.raises(SandboxError, match="out of memory"):
+        judge("print(1)", IOTest("", "1"), isolation="plain")
 
 
 def test_judge_all_keeps_the_order_and_runs_side_by_side():

@@ -25,6 +25,7 @@ from r1lit.sandbox import (
     cores,
     judge,
 )
+from r1lit.sandbox.names import names_of
 from r1lit.types import Completion, Kind, Prompt, Task
 
 _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*([^\s`]*)[^`]*")
@@ -71,11 +72,12 @@ def read_code_tests(prompt: Prompt) -> list[Test]:
     """The tests of a prompt of task ``code``.
 
     They stand in ``prompt.meta["tests"]``, or as JSON in ``prompt.answer``: a list of ``{"stdin", "expected"}`` for
-    scripts, or of ``{"code"}`` (with ``"setup"``) for asserts and ``{"name", "args", "expected"}`` (with
-    ``"keywords"``) for calls; those with an expected value may have a ``"tolerance"``. A mere string is an assert test.
+    scripts, or of ``{"code"}`` (with ``"setup"`` and ``"names"``, see ``AssertTest``) for asserts and ``{"name",
+    "args", "expected"}`` (with ``"keywords"``) for calls; those with an expected value may have a ``"tolerance"``. A
+    mere string is an assert test.
 
     Raises:
-        InputError: If there are none, or they are of no such form.
+        InputError: If there are none, they are of no such form, or what they take from the program is unclear.
     """
     value = prompt.meta.get("tests", prompt.answer)
     if isinstance(value, str):
@@ -90,11 +92,11 @@ def read_code_tests(prompt: Prompt) -> list[Test]:
 
 def _test(prompt: Prompt, number: int, item: Any) -> Test:
     if isinstance(item, str):
-        return AssertTest(item)
+        return _assert_test(prompt, {"code": item})
     if isinstance(item, Mapping):
         tolerance = float(item.get("tolerance") or 0.0)
         if "code" in item:
-            return AssertTest(str(item["code"]), str(item.get("setup") or ""))
+            return _assert_test(prompt, item)
         if "stdin" in item and "expected" in item:
             return IOTest(str(item["stdin"]), str(item["expected"]), tolerance)
         if {"name", "args", "expected"} <= item.keys():
@@ -104,6 +106,16 @@ def _test(prompt: Prompt, number: int, item: Any) -> Test:
         f"prompt {prompt.id!r}: test {number} of meta['tests'] is neither {{stdin, expected}}, nor "
         "{name, args, expected}, nor {code}"
     )
+
+
+def _assert_test(prompt: Prompt, item: Mapping[str, Any]) -> AssertTest:
+    names = item.get("names")
+    test = AssertTest(str(item["code"]), str(item.get("setup") or ""), None if names is None else tuple(names))
+    try:
+        names_of(test)
+    except InputError as error:
+        raise InputError(f"prompt {prompt.id!r}: {error}") from error
+    return test
 
 
 def whole_program(prompt: Prompt, code: str) -> str:

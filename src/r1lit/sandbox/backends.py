@@ -19,7 +19,7 @@ from r1lit.sandbox.types import Isolation, Limits, SandboxError
 
 Backend = Literal["bubblewrap", "namespaces", "plain"]
 
-_INSIDE = ("wire", "kernel", "confine", "candidate", "remote", "tester", "supervisor")
+_INSIDE = ("wire", "kernel", "confine", "clock", "candidate", "remote", "tester", "supervisor")
 # Python inside makes these modules of code that it reads first: nothing of the project has to be visible there.
 _BOOT = """
 import marshal, os, sys
@@ -70,7 +70,7 @@ class Start:
 def start(backend: Backend, limits: Limits) -> Start:
     """Works out how to start a sandbox."""
     setup: dict[str, Any] = {
-        "limits": asdict(limits),
+        "limits": {**asdict(limits), "wall_s": limits.wall_limit_s},
         "pid1": backend != "plain",
         "namespaces": None,
         # A user of its own for each sandbox: root has no limit of processes, and other users' count for all they run.

@@ -5,14 +5,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from r1lit.errors import InputError
 from r1lit.sandbox.backends import Backend, choose
 from r1lit.sandbox.compare import accepts
 from r1lit.sandbox.inside import wire
-from r1lit.sandbox.session import Session
+from r1lit.sandbox.names import names_of
+from r1lit.sandbox.session import BrokenSandboxError, Session
 from r1lit.sandbox.types import AssertTest, CallTest, IOTest, Isolation, Job, Limits, SandboxError, Test, Verdict
 
 _TAIL = 2000
@@ -40,8 +41,8 @@ def judge(
     ``AssertTest`` and ``CallTest`` it is loaded once, as a module that is not ``__main__``, in one process, while the
     tests run in another process of the sandbox: its functions are called over a socket, and results come back as new
     values of plain types (numbers, strings, lists, tuples, dicts, sets, bytes, Decimal, Fraction...). So a program
-    that ends early, prints "passed", replaces ``assert`` or ``check``, returns objects that equal everything, or looks
-    through its memory for the answers, gains nothing.
+    that ends early, prints "passed", replaces ``assert``, ``check`` or ``abs``, returns objects that equal everything,
+    or looks through its memory for the answers, gains nothing.
 
     What remains: a test that hands an expected value to the program gives it away, and so does a test that asks the
     program itself whether a result is right (``result.is_correct()``). Objects of other classes stay in the program's
@@ -60,10 +61,11 @@ def judge(
         stop: Breaks judging off when it is set, with a SandboxError.
 
     Returns:
-        The verdict. A program at fault, by time or memory too, has failed.
+        The verdict. A program at fault, by time or memory too, has failed; so has one under which the sandbox breaks
+        twice, while it holds under another program.
 
     Raises:
-        InputError: If no isolation works here, or the tests are none, or of both kinds.
+        InputError: If no isolation works here, or the tests are none, of both kinds, or unclear (see ``AssertTest``).
         SandboxError: If the sandbox failed twice for reasons of its own.
     """
     backend = choose(isolation)
@@ -75,12 +77,28 @@ def judge(
         return Verdict(False, "the program contains null bytes", 0, len(wanted), "", 0.0, 0.0, backend)
     program = program.encode("utf-8", "replace").decode()
     limits, where = limits or Limits(), Where(backend, stop)
+    began = time.monotonic()
     try:
         return run(program, wanted, limits, where, stop_at_failure)
     except SandboxError:
         if stop is not None and stop.is_set():
             raise
+    try:
         return run(program, wanted, limits, where, stop_at_failure)
+    except BrokenSandboxError as error:
+        if (stop is not None and stop.is_set()) or not _holds(where):
+            raise
+        reason = f"the program broke the sandbox: {error}"
+        return Verdict(False, reason, 0, len(wanted), "", time.monotonic() - began, 0.0, backend)
+
+
+def _holds(where: "Where") -> bool:
+    """Whether a program that does nothing passes here, so that a sandbox that broke was broken by what ran in it."""
+    try:
+        with Session(where.backend, Limits(), where.stop) as session:
+            return not session.run_script("", "")["reason"]
+    except SandboxError:
+        return False
 
 
 def judge_all(
@@ -147,9 +165,9 @@ def _judge_script(program: str, tests: list[IOTest], limits: Limits, where: Wher
             if session is None:
                 session = Session(where.backend, limits, where.stop).__enter__()
             report = session.run_script(program, test.stdin)
-            output = report["output"].encode("latin-1")
-            reasons.append(report["reason"] or ("" if accepts(test, output) else "wrong output"))
-            outputs.append(output[-_TAIL:].decode("utf-8", "replace"))
+            right = not report["reason"] and accepts(test, report["output"].encode("latin-1"))
+            reasons.append(report["reason"] or ("" if right else "wrong output"))
+            outputs.append(_printed(report))
             wall, cpu = wall + report["wall_s"], cpu + report["cpu_s"]
             if stop and reasons[-1]:
                 break
@@ -170,18 +188,25 @@ def _judge_calls(program: str, tests: list[AssertTest | CallTest], limits: Limit
             report = session.run_calls(program, messages, stop)
         except SandboxError:
             wall = time.monotonic() - began
-            if wall < limits.wall_s or (where.stop is not None and where.stop.is_set()):
+            if wall < limits.wall_limit_s or (where.stop is not None and where.stop.is_set()):
                 raise
             # Tests run inside as well: one that does something endless with a result takes the sandbox down.
             return _verdict(["time limit"], [""], len(tests), wall, wall, where.backend)
-    output = report["output"].encode("latin-1").decode("utf-8", "replace")
     reasons = report["reasons"]
-    return _verdict(reasons, [output] * len(reasons), len(tests), report["wall_s"], report["cpu_s"], where.backend)
+    outputs = [_printed(report)] * len(reasons)
+    return _verdict(reasons, outputs, len(tests), report["wall_s"], report["cpu_s"], where.backend)
+
+
+def _printed(report: dict[str, Any]) -> str:
+    """The end of what a program printed, and after it the end of its errors."""
+    parts = [report[name].encode("latin-1")[-_TAIL:].decode("utf-8", "replace") for name in ("output", "errors")]
+    between = "\n" if all(parts) and not parts[0].endswith("\n") else ""
+    return between.join(parts)[-_TAIL:]
 
 
 def _message(test: AssertTest | CallTest) -> dict[str, Any]:
     if isinstance(test, AssertTest):
-        return {"code": test.code, "setup": test.setup}
+        return {"code": test.code, "setup": test.setup, **asdict(names_of(test))}
     return {
         "call": test.name,
         "args": [wire.encode(item, _not_plain) for item in test.args],

@@ -16,12 +16,17 @@ from typing import Any
 
 from r1lit.sandbox import backends
 from r1lit.sandbox.inside import wire
+from r1lit.sandbox.inside.clock import longest_s
 from r1lit.sandbox.types import Limits, SandboxError
 
 _START_S = 60.0
 _LOOK_S = 0.2
 _GRACE_S = 20.0
 """Seconds after a time limit within which the supervisor must have reported, on a machine that is overloaded."""
+
+
+class BrokenSandboxError(SandboxError):
+    """The sandbox had started, and failed while a program ran in it."""
 
 
 class Session:
@@ -96,26 +101,31 @@ class Session:
         """Runs a program once.
 
         Returns:
-            ``reason`` ("" if it ended well), ``output`` (a character for each byte), ``wall_s``, ``cpu_s``, and whether
-            the sandbox is ``clean`` enough for another run.
+            ``reason`` ("" if it ended well), ``output`` (a character for each byte), ``errors`` (the end of them),
+            ``wall_s``, ``cpu_s``, and whether the sandbox is ``clean`` enough for another run.
 
         Raises:
-            SandboxError: If the sandbox failed.
+            BrokenSandboxError: If the sandbox failed.
         """
-        message = wire.pack({"do": "script", "program": program, "stdin": stdin})
-        return self._exchange(message, self.limits.wall_s + _GRACE_S)
+        return self._run(wire.pack({"do": "script", "program": program, "stdin": stdin}))
 
     def run_calls(self, program: str, tests: Sequence[dict[str, Any]], stop: bool) -> dict[str, Any]:
         """Loads a program and runs tests that call it.
 
         Returns:
-            ``reasons`` ("" for a test that passed), ``output``, ``wall_s``, ``cpu_s``.
+            ``reasons`` ("" for a test that passed), ``output``, ``errors``, ``wall_s``, ``cpu_s``.
 
         Raises:
-            SandboxError: If the sandbox failed.
+            BrokenSandboxError: If the sandbox failed.
         """
-        message = wire.pack({"do": "calls", "program": program}) + wire.pack({"tests": list(tests), "stop": stop})
-        return self._exchange(message, self.limits.wall_s + _GRACE_S)
+        order, given = {"do": "calls", "program": program}, {"tests": list(tests), "stop": stop}
+        return self._run(wire.pack(order) + wire.pack(given))
+
+    def _run(self, message: bytes) -> dict[str, Any]:
+        try:
+            return self._exchange(message, longest_s(self.limits.wall_limit_s) + _GRACE_S)
+        except SandboxError as error:
+            raise BrokenSandboxError(str(error)) from error
 
     def _exchange(self, message: bytes, seconds: float) -> dict[str, Any]:
         """Writes a message and reads the answer to it."""

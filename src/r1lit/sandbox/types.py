@@ -18,19 +18,24 @@ class SandboxError(RuntimeError):
 class Limits:
     """What a program may use. The whole tree of its processes dies when one is exceeded.
 
+    The limit that programs meet is that of processor time, which does not depend on what else the machine does. The
+    wall limit is far above it, for programs that sleep or hang.
+
     Args:
-        wall_s: Seconds of wall-clock time, for each input of a script, and for all assert and call tests together.
-        cpu_s: Seconds of CPU time, summed over the tree.
+        wall_s: Seconds of wall-clock time, for each input of a script, and for all assert and call tests together. The
+            time in which the program is ready and the machine is too busy to run it is not counted. Five times
+            ``cpu_s`` and 10 s more if None.
+        cpu_s: Seconds of processor time, summed over the tree, for the same.
         memory_mb: Address space of a process, resident memory of the tree, and size of its temporary folder, in MiB.
         processes: Processes (threads count too, where the kernel does the counting).
         file_mb: Size of a file, in MiB.
-        output_kb: Standard output and error together, in KiB.
+        output_kb: Standard output, in KiB. Of standard error the end is kept, and there is no limit.
 
     Raises:
         InputError: If a limit is not positive.
     """
 
-    wall_s: float = 10.0
+    wall_s: float | None = None
     cpu_s: float = 10.0
     memory_mb: float = 1024
     processes: int = 32
@@ -40,8 +45,13 @@ class Limits:
     def __post_init__(self) -> None:
         for limit in fields(self):
             value = getattr(self, limit.name)
-            if not (math.isfinite(value) and value > 0):
+            if value is not None and not (math.isfinite(value) and value > 0):
                 raise InputError(f"sandbox limit {limit.name} is {value}; give a positive number")
+
+    @property
+    def wall_limit_s(self) -> float:
+        """The wall limit, also where none is given."""
+        return 5 * self.cpu_s + 10 if self.wall_s is None else self.wall_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +78,20 @@ class IOTest:
 class AssertTest:
     """Statements that raise unless the program is right, such as MBPP's asserts or HumanEval's ``check(entry_point)``.
 
-    They see the names that the program defines.
+    Of the program they see the names that they use, except those that mean something of Python's in a test: builtins
+    (``abs``, ``sorted``, ``ValueError``), modules of the standard library with a dot behind (``math.isclose``), and a
+    few of its names that tests compare by (``isclose``, ``Counter``). A program that defines one of these changes
+    nothing. Only where a test uses no other name, as in ``assert sum(10, 15) == 6``, that one is the program's.
 
     Args:
         code: The statements.
-        setup: Statements to run before them.
+        setup: Statements to run before them. What they define comes before what the program defines.
+        names: The names that the program is to define, where the rule above would guess wrong.
     """
 
     code: str
     setup: str = ""
+    names: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +128,7 @@ class Verdict:
     """Tests passed; of those that were run, if judging stopped at the first failure."""
     total_tests: int
     output: str
-    """The end of what the program printed in the first test that failed, or in the last."""
+    """The end of what the program printed in the first test that failed, or in the last, then of its errors."""
     wall_s: float
     """Seconds that the program ran, over all tests."""
     cpu_s: float

@@ -54,6 +54,24 @@ def test_humaneval(tmp_path):
     assert scores(prompt, whole, lone, whole.replace("sum", "len")) == [1.0, 1.0, 0.0]
 
 
+INVERSE = {
+    "task_id": "HumanEval/1",
+    "prompt": "import math\n\n\ndef encode(x):\n    return math.floor(x) + 3\n\n\n"
+    'def decode(x):\n    """Undo encode."""\n',
+    "entry_point": "decode",
+    "canonical_solution": "    return x - 3\n",
+    "test": "def check(candidate):\n    for i in range(9):\n        assert candidate(encode(i)) == i\n",
+}
+
+
+@needs_sandbox
+def test_the_problems_own_code_is_not_the_programs_to_change(tmp_path):
+    (prompt,) = HumanEvalPrompts(path=write(tmp_path / "a.jsonl", INVERSE)).load()
+    right = "def decode(x):\n    return x - 3"
+    same = "def encode(x):\n    return x\ndef decode(x):\n    return x"
+    assert scores(prompt, right, same, "def range(n): return []\ndef decode(x): pass") == [1.0, 0.0, 0.0]
+
+
 @needs_sandbox
 def test_mbpp(tmp_path):
     (prompt,) = MBPPPrompts(path=write(tmp_path / "a.jsonl", mbpp(11))).load()

@@ -1,5 +1,6 @@
 """The untrusted side: runs a program, or loads one and answers calls of what it defines. Nothing here is secret."""
 
+import _sitebuiltins
 import atexit
 import builtins
 import os
@@ -11,8 +12,15 @@ from typing import Any
 from r1lit.sandbox.inside import wire
 
 
+def add_site_names() -> None:
+    """Gives programs ``exit`` and ``quit``; the module ``site``, which would, is left out, as it looks for packages."""
+    for name in ("exit", "quit"):
+        setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D"))
+
+
 def run_script(program: str) -> None:
     """Runs a program as a script is run, its end included; ends the process."""
+    add_site_names()
     status = 1
     try:
         status = _script(program)
@@ -76,6 +84,7 @@ class Server:
 
     def run(self, program: str) -> None:
         """Loads, reports the names defined, answers; ends the process."""
+        add_site_names()
         try:
             module = types.ModuleType("program")
             sys.modules["program"] = module

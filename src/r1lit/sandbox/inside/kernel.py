@@ -93,8 +93,8 @@ _DENIED = {
         *(101, 310, 311, 312, 438, 155, 161, 165, 166, 167, 308, 272),
         # new mount calls, shmget, memfd_create, memfd_secret, bpf, userfaultfd, perf_event_open, keyrings, io_uring
         *(428, 429, 430, 431, 432, 433, 442, 29, 319, 447, 321, 323, 298, 248, 249, 250, 425, 426, 427),
-        # modules, kexec, name_to_handle_at, open_by_handle_at, personality, vhangup, acct, fanotify_init
-        *(175, 313, 246, 320, 303, 304, 135, 153, 163, 300),
+        # modules, kexec, name_to_handle_at, open_by_handle_at, personality, vhangup, acct, fanotify_init, ioprio_set
+        *(175, 313, 246, 320, 303, 304, 135, 153, 163, 300, 251),
     ),
     "aarch64": (
         0xC00000B7,
@@ -102,8 +102,15 @@ _DENIED = {
         435,
         *(117, 270, 271, 272, 438, 41, 51, 40, 39, 224, 268, 97),
         *(428, 429, 430, 431, 432, 433, 442, 194, 279, 447, 280, 282, 241, 217, 218, 219, 425, 426, 427),
-        *(105, 273, 104, 294, 264, 265, 92, 58, 89, 262),
+        *(105, 273, 104, 294, 264, 265, 92, 58, 89, 262, 30),
     ),
+}
+# Calls that change the limits, the priority or the cores of a process: each program may change its own, and none those
+# of the supervisor, which runs under the same user. Number of the call, and the arguments that must be 0 ("myself").
+_OWN_ONLY = {
+    # prlimit64, sched_setparam, sched_setscheduler, sched_setaffinity, sched_setattr, setpriority
+    "x86_64": ((302, (0,)), (142, (0,)), (144, (0,)), (203, (0,)), (314, (0,)), (141, (0, 1))),
+    "aarch64": ((261, (0,)), (118, (0,)), (119, (0,)), (122, (0,)), (274, (0,)), (140, (0, 1))),
 }
 _EPERM, _ENOSYS = 1, 38
 _NEW_NAMESPACES = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET
@@ -132,6 +139,11 @@ def filter_system_calls() -> None:
     ]
     for number in denied:
         program += [(equal, 0, 1, number), (give, 0, 0, error | _EPERM)]
+    for number, arguments in _OWN_ONLY[os.uname().machine]:
+        program.append((equal, 0, 3 * len(arguments) + 1, number))
+        for index in arguments:  # the lower half of each, which is all that the kernel reads of these
+            program += [(load, 0, 0, 16 + 8 * index), (equal, 1, 0, 0), (give, 0, 0, error | _EPERM)]
+        program.append((give, 0, 0, allow))
     program += [
         (equal, 0, 3, clone),
         (load, 0, 0, 16),  # its first argument, the flags

@@ -32,10 +32,12 @@ class Link:
     def __init__(self, fd: int, wait: Callable[[], None]) -> None:
         self.fd, self._wait = fd, wait
         self.functions: list[Callable[..., Any]] = []
+        self.names: dict[str, Any] = {}
+        """What the program says it defines, as it came; a liar may name anything, ``__builtins__`` too."""
         self.broken: str | None = None
 
-    def load(self) -> dict[str, Any]:
-        """The names that the program defines.
+    def load(self) -> None:
+        """Takes note of the names that the program defines.
 
         Raises:
             BrokenError: If it failed.
@@ -44,13 +46,16 @@ class Link:
         if "failed" in reply:
             self._break(f"the program failed: {_text(reply['failed'])}")
         with _Sense(self):
-            return {str(key): self._global(item) for key, item in reply["names"].items()}
+            self.names = {key: item for key, item in reply["names"].items() if not key.startswith("__")}
 
-    def _global(self, item: Any) -> Any:
-        if isinstance(item, dict) and "module" in item:
-            name = str(item["module"])
-            return importlib.import_module(name) if name in _MODULES else None
-        return self._in(item)
+    def named(self, name: str) -> Any:
+        """What the program means by a name that it defines: a new value at each call."""
+        item = self.names[name]
+        with _Sense(self):
+            if isinstance(item, dict) and "module" in item:
+                module = str(item["module"])
+                return importlib.import_module(module) if module in MODULES else None
+            return self._in(item)
 
     def ask(self, do: str, *arguments: Any, **keywords: Any) -> Any:
         """Has the program's process do something with arguments, and returns the result.
@@ -262,8 +267,8 @@ def _refill(target: Any, content: Any) -> None:
         target.update(content)
 
 
-# What a test may have used through the program's own imports.
-_MODULES = (
+MODULES = (
     *("array", "bisect", "cmath", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq"),
     *("itertools", "json", "math", "operator", "random", "re", "statistics", "string", "sys", "time", "typing"),
 )
+"""What a test may use without importing it, as the program it was written with did."""

@@ -11,13 +11,47 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from r1lit.sandbox.inside import candidate, confine, kernel, remote, tester, wire
+from r1lit.sandbox.inside.clock import Clock
 
 _TICK_S = 0.05
 _TAIL = 2000
+_PART = 1 << 16
+
+
+class _Stream:
+    """A pipe into which a program writes, seen from the reading end.
+
+    Args:
+        limit: Bytes after which the program has written too much; None keeps the end, however much is written.
+    """
+
+    def __init__(self, limit: int | None) -> None:
+        self.content, self.flooded, self.ended = bytearray(), False, False
+        self._limit = limit
+        self.fd, self.writer = os.pipe()
+        os.set_blocking(self.fd, False)
+
+    def drain(self) -> None:
+        """Reads what is there, though not for ever where something goes on writing."""
+        for _ in range(64):
+            if self._limit is not None and len(self.content) > self._limit:
+                del self.content[self._limit :]
+                self.flooded = True
+                return
+            try:
+                part = os.read(self.fd, _PART)
+            except BlockingIOError:
+                return
+            if not part:
+                self.ended = True  # nobody can write any more, though the process may go on
+                return
+            self.content += part
+            if self._limit is None:
+                del self.content[:-_TAIL]
 
 
 class Program:
@@ -37,69 +71,62 @@ class Program:
         self.setup, self.limits = setup, setup["limits"]
         self._orders = select.poll()
         self._orders.register(orders, 0)  # reports nothing but the other end's closing
-        self.output, self.flooded, self._silent = bytearray(), False, False
         self.used = _reaped_cpu()
-        self.began = self._looked = time.monotonic()
-        self._read, write = os.pipe()
+        self.clock = Clock(self.limits["wall_s"])
+        self._looked = time.monotonic()
+        self.output = _Stream(int(self.limits["output_kb"] * 1024))
+        self.errors = _Stream(None)
         self.pid = os.fork()
         if not self.pid:
-            _become_candidate(setup, stdin, write, keep)
+            _become_candidate(setup, (stdin, self.output.writer, self.errors.writer), keep)
             action()
             os._exit(1)
-        os.close(write)
-        os.set_blocking(self._read, False)
+        os.close(self.output.writer)
+        os.close(self.errors.writer)
         self._end = os.pidfd_open(self.pid)
         self.status: int | None = None
 
-    def watch(self, until: float, also: int | None = None) -> str:
+    def watch(self, also: int | None = None) -> str:
         """Gathers output until the process ends, breaks a limit, or ``also`` can be read.
 
         Returns:
             "ready", "ended", or the limit that was broken.
         """
         while True:
-            watched = [self._end, *([] if self._silent else [self._read]), *([] if also is None else [also])]
-            ready, _, _ = select.select(watched, [], [], self._pause(until))
-            if self._read in ready and not self._drain():
+            streams = {stream.fd: stream for stream in (self.output, self.errors) if not stream.ended}
+            watched = [self._end, *streams, *([] if also is None else [also])]
+            pause = max(0.0, min(_TICK_S, self.clock.left_s))
+            ready, _, _ = select.select(watched, [], [], pause)
+            for fd in streams.keys() & set(ready):
+                streams[fd].drain()
+            if self.output.flooded:
                 return "output limit"
             if also is not None and also in ready:
                 return "ready"
             if self._end in ready:
-                return "ended" if self._drain() else "output limit"
-            if time.monotonic() >= until:
-                return "time limit"
+                self._drain()
+                return "output limit" if self.output.flooded else "ended"
             if self._orders.poll(0):  # nobody is left who could give any: the judge has ended, or does not want more
                 self.finish()
                 os._exit(0)
             if broken := self._broken_limit():
                 return broken
 
-    def _pause(self, until: float) -> float:
-        return max(0.0, min(_TICK_S, until - time.monotonic()))
-
-    def _drain(self) -> bool:
-        """Reads what is there; False if it is more than the limit."""
-        limit = int(self.limits["output_kb"] * 1024)
-        while len(self.output) <= limit:
-            try:
-                part = os.read(self._read, 1 << 16)
-            except BlockingIOError:
-                return True
-            if not part:
-                self._silent = True  # nobody can write any more, though the process may go on
-                return True
-            self.output += part
-        del self.output[limit:]
-        self.flooded = True
-        return False
+    def _drain(self) -> None:
+        for stream in (self.output, self.errors):
+            stream.drain()
 
     def _broken_limit(self) -> str:
         """Looks at the whole tree: memory and CPU time are limited for each process by the kernel, but summed here."""
         now = time.monotonic()
-        if now - self._looked < _TICK_S:
+        if now - self._looked < _TICK_S and self.clock.left_s > 0:
             return ""
         self._looked = now
-        memory, cpu, count = _tree(self.setup["pid1"])
+        found = _processes(self.setup["pid1"])
+        self.clock.look(found)
+        if self.clock.left_s <= 0:
+            return "time limit"
+        memory, cpu, count = _sums(found)
         if memory > self.limits["memory_mb"] * 2**20:
             return "memory limit"
         if cpu + _reaped_cpu() - self.used > self.limits["cpu_s"]:
@@ -110,8 +137,8 @@ class Program:
         """Kills the whole tree and buries it; returns the CPU seconds it used."""
         _end_all(self.setup["pid1"], self)
         self._drain()
-        os.close(self._read)
-        os.close(self._end)
+        for fd in (self.output.fd, self.errors.fd, self._end):
+            os.close(fd)
         return _reaped_cpu() - self.used
 
     def note(self, pid: int, status: int) -> None:
@@ -120,12 +147,11 @@ class Program:
             self.status = os.waitstatus_to_exitcode(status)
 
 
-def _become_candidate(setup: Mapping[str, Any], stdin: int, write: int, keep: int) -> None:
+def _become_candidate(setup: Mapping[str, Any], streams: Sequence[int], keep: int) -> None:
     """In the new process: only its own files, its own session, default signals, the limits."""
     os.setsid()
-    os.dup2(stdin, 0)
-    os.dup2(write, 1)
-    os.dup2(write, 2)
+    for standard, fd in enumerate(streams):
+        os.dup2(fd, standard)
     kept = 2
     if keep > 2:
         kept = os.dup2(keep, 3)
@@ -171,12 +197,12 @@ def _processes(pid1: bool) -> dict[int, list[str]]:
     return {pid: fields for pid, fields in found.items() if pid in below}
 
 
-def _tree(pid1: bool) -> tuple[int, float, int]:
-    """Resident bytes, CPU seconds and number of the running processes."""
-    found = _processes(pid1).values()
-    memory = sum(int(fields[21]) for fields in found) * _PAGE
-    cpu = sum(int(fields[11]) + int(fields[12]) for fields in found if fields[0] != "Z") / _HERTZ
-    return memory, cpu, sum(1 for fields in found if fields[0] != "Z")
+def _sums(found: Mapping[int, list[str]]) -> tuple[int, float, int]:
+    """Resident bytes, CPU seconds and number of the running among processes."""
+    memory = sum(int(fields[21]) for fields in found.values()) * _PAGE
+    running = [fields for fields in found.values() if fields[0] != "Z"]
+    cpu = sum(int(fields[11]) + int(fields[12]) for fields in running) / _HERTZ
+    return memory, cpu, len(running)
 
 
 def _end_all(pid1: bool, program: Program) -> None:
@@ -244,13 +270,19 @@ def run_script(setup: Mapping[str, Any], orders: int, text: str, stdin: str) -> 
     file = _input(stdin.encode("utf-8", "surrogateescape"))
     program = Program(setup, orders, lambda: candidate.run_script(text), file)
     os.close(file)
-    ended = program.watch(program.began + setup["limits"]["wall_s"])
-    wall = time.monotonic() - program.began
+    ended = program.watch()
+    wall = program.clock.wall_s
     cpu = program.finish()
     clean = _emptied(setup["cleared"])  # the next run is to find what the first found
-    reason = "output limit" if program.flooded else _reason(ended, program)
-    shown = program.output if not reason else program.output[-_TAIL:]
-    return {"reason": reason, "output": shown.decode("latin-1"), "wall_s": wall, "cpu_s": cpu, "clean": clean}
+    reason = "output limit" if program.output.flooded else _reason(ended, program)
+    output = program.output.content if not reason else program.output.content[-_TAIL:]
+    return {"reason": reason, "clean": clean, **_report(output, program, wall, cpu)}
+
+
+def _report(output: bytearray, program: Program, wall_s: float, cpu_s: float) -> dict[str, Any]:
+    """What is told of every program; a character stands for each byte."""
+    errors = program.errors.content
+    return {"output": output.decode("latin-1"), "errors": errors.decode("latin-1"), "wall_s": wall_s, "cpu_s": cpu_s}
 
 
 def _input(content: bytes) -> int:
@@ -279,33 +311,30 @@ def run_calls(setup: Mapping[str, Any], orders: int, text: str) -> dict[str, Any
     os.close(nothing)
     order = wire.receive(orders)  # only now: the other process is a copy of this one before
     tester.prepare()
-    spare = int((setup["limits"]["memory_mb"] + 512) * 2**20)
+    limits = setup["limits"]
+    spare = int((limits["memory_mb"] + 512) * 2**20)
     resource.setrlimit(resource.RLIMIT_AS, (spare, spare))  # a test may multiply what the program returns
-    patience = int(setup["limits"]["wall_s"]) + 3
+    patience = int(min(limits["wall_s"], limits["cpu_s"])) + 3
     resource.setrlimit(resource.RLIMIT_CPU, (patience, patience))  # and may do it in C, which no alarm breaks off
-    until = program.began + setup["limits"]["wall_s"]
-    ended = ""
 
     def wait() -> None:
-        nonlocal ended
-        ended = program.watch(until, ours.fileno())
+        ended = program.watch(ours.fileno())
         if ended == "ended":
             raise remote.BrokenError("the program ended before the tests")
         if ended != "ready":
             raise remote.BrokenError(ended)
 
+    def left_s() -> float:
+        program.clock.look([os.getpid(), *_processes(setup["pid1"])])  # tests run here, and wait for a core as well
+        return program.clock.left_s
+
     link = remote.Link(ours.fileno(), wait)
-    reasons = tester.run_tests(link, order["tests"], setup["limits"]["wall_s"], order["stop"])
-    wall = time.monotonic() - program.began
+    reasons = tester.run_tests(link, order["tests"], left_s, order["stop"])
+    wall = program.clock.wall_s
     cpu = program.finish()
     if link.broken and program.status == -signal.SIGXCPU:
         reasons = ["CPU time limit" if reason == link.broken else reason for reason in reasons]
-    return {
-        "reasons": reasons,
-        "output": program.output[-_TAIL:].decode("latin-1"),
-        "wall_s": wall,
-        "cpu_s": cpu,
-    }
+    return {"reasons": reasons, **_report(program.output.content[-_TAIL:], program, wall, cpu)}
 
 
 def main() -> None:

@@ -4,65 +4,79 @@ What the program defines appears to a test as stand-ins (``remote``). Neither th
 to the program, unless the test itself hands it over.
 """
 
+import builtins
+import importlib
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from r1lit.sandbox.inside import wire
-from r1lit.sandbox.inside.remote import Link, OutOfTimeError, Remote
+from r1lit.sandbox.inside.remote import MODULES, Link, OutOfTimeError, Remote
 
 _PATIENCE_S = 1.0
 
 
-def run_tests(link: Link, tests: list[Mapping[str, Any]], seconds: float, stop: bool) -> list[str]:
+def run_tests(link: Link, tests: list[Mapping[str, Any]], left_s: Callable[[], float], stop: bool) -> list[str]:
     """Runs tests in order.
 
     Args:
         link: To the program.
-        tests: ``{"code", "setup"}`` of an assert test, or ``{"call", "args", "keywords", "expected", "tolerance"}``.
-        seconds: Time for all of them together.
+        tests: ``{"code", "setup", "names", "modules", "imports"}`` of an assert test (see ``r1lit.sandbox.names``), or
+            ``{"call", "args", "keywords", "expected", "tolerance"}``.
+        left_s: Tells the seconds that are left for all of them together.
         stop: Whether to leave out the tests after the first that fails.
 
     Returns:
         For each test that was run, why it failed; "" if it passed.
     """
-    deadline = time.monotonic() + seconds
     try:
-        names = _with_alarm(link.load, deadline)
+        _with_alarm(link.load, left_s)
     except (Exception, OutOfTimeError) as error:
         link.broken = link.broken or str(error) or "time limit"
-        names = {}
     reasons: list[str] = []
     for test in tests:
         if not link.broken:
-            reason = _run_test(link, test, names, deadline)
+            reason = _run_test(link, test, left_s)
         reasons.append(link.broken or reason)
         if stop and reasons[-1]:
             break
     return reasons
 
 
-def _run_test(link: Link, test: Mapping[str, Any], names: dict[str, Any], deadline: float) -> str:
+def _run_test(link: Link, test: Mapping[str, Any], left_s: Callable[[], float]) -> str:
     def run() -> None:
         if "call" in test:
-            _run_call(link, test, names)
+            _run_call(link, test)
             return
-        space = {**names, "__name__": "tests"}
+        space = _space(link, test)
         for part in (test["setup"], test["code"]):
             exec(compile(part, "test", "exec", dont_inherit=True), space)
 
     try:
-        _with_alarm(run, deadline)
+        _with_alarm(run, left_s)
     except OutOfTimeError:
         link.broken = link.broken or "time limit"
     except BaseException as error:  # a test may raise whatever it likes, SystemExit too, and has then not passed
         return _failure(error)
-    if time.monotonic() > deadline:  # a test that has swallowed the alarm
+    if left_s() <= 0:  # a test that has swallowed the alarm
         link.broken = link.broken or "time limit"
     return link.broken or ""
+
+
+def _space(link: Link, test: Mapping[str, Any]) -> dict[str, Any]:
+    """The names that a test begins with. Those of Python's come last, so that no program can replace them."""
+    names = test["names"]
+    if names is None:
+        names = [name for name in link.names if not hasattr(builtins, name) and name not in MODULES]
+    return {
+        **{name: link.named(name) for name in names if name in link.names},
+        **{name: importlib.import_module(name) for name in test["modules"]},
+        **{name: getattr(importlib.import_module(module), name) for name, module in test["imports"].items()},
+        "__name__": "tests",
+        "__builtins__": builtins,
+    }
 
 
 def _failure(error: BaseException) -> str:
@@ -80,12 +94,12 @@ def _place(error: BaseException) -> str:
     return f" in line {line} of the test" if line else ""
 
 
-def _run_call(link: Link, test: Mapping[str, Any], names: dict[str, Any]) -> None:
+def _run_call(link: Link, test: Mapping[str, Any]) -> None:
     name = test["call"]
-    if name in names:
-        function = names[name]
-    elif "Solution" in names:
-        function = getattr(names["Solution"](), name)
+    if name in link.names:
+        function = link.named(name)
+    elif "Solution" in link.names:
+        function = getattr(link.named("Solution")(), name)
     else:
         raise NameError(f"the program defines neither {name} nor a class Solution")
     local: Callable[[Any], NoReturn] = _no_object
@@ -119,22 +133,22 @@ def _short(value: Any) -> str:
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
-def _with_alarm(function: Callable[[], Any], deadline: float) -> Any:
-    """Calls a function that an alarm breaks off at the deadline, wherever it is; again and again, if it goes on.
+def _with_alarm(function: Callable[[], Any], left_s: Callable[[], float]) -> Any:
+    """Calls a function that an alarm breaks off when no time is left, wherever it is; again and again, if it goes on.
 
     A test that swallows the alarm for too long ends the whole sandbox, which is taken for what it is.
     """
 
     def ring(number: int, frame: object) -> None:
-        late = time.monotonic() - deadline
-        if late > _PATIENCE_S:
+        left = left_s()
+        if left < -_PATIENCE_S:
             os._exit(1)
-        if late >= 0:  # else it is the program that has sent the signal
+        if left <= 0:  # else the machine was busy, or it is the program that has sent the signal
             raise OutOfTimeError
 
     signal.signal(signal.SIGALRM, ring)
     try:
-        signal.setitimer(signal.ITIMER_REAL, max(0.001, deadline - time.monotonic()) + 0.001, 0.05)
+        signal.setitimer(signal.ITIMER_REAL, max(0.001, left_s()) + 0.001, 0.05)
         return function()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

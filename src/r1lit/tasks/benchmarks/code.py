@@ -4,6 +4,7 @@
 that the program builds on.
 """
 
+import ast
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -34,10 +35,11 @@ class HumanEvalPrompts(BenchmarkPrompts):
     optional = frozenset({"id", "solution"})
 
     def build(self, row: Row, prompt_id: str, shots: str) -> Prompt:
-        """A prompt of task ``code``; the problem's own code goes before the program, since tests may use it."""
+        """A prompt of task ``code``; the problem's own code goes before the program, which builds on it."""
         entry, tests = row.text("entry").strip(), row.text("tests")
         if "def check(" not in tests:
             raise row.error("tests", "no function check(candidate), which HumanEval's tests are")
+        code = f"{tests.rstrip()}\n\ncheck({entry})\n"
         return Prompt(
             prompt_id,
             self.messages(row, shots),
@@ -47,13 +49,29 @@ class HumanEvalPrompts(BenchmarkPrompts):
                 **row.rest(),
                 "entry_point": entry,
                 "prelude": row.text("question"),
-                "tests": [{"code": f"{tests.rstrip()}\n\ncheck({entry})\n"}],
+                "tests": [{"code": code, "setup": _helpers(row.text("question"), entry, code), "names": [entry]}],
             },
         )
 
     def worked(self, row: Row) -> str:
         """The request and the whole function."""
         return f"{self.ask(row)}\n\n```python\n{row.text('question').strip()}\n{row.text('solution').rstrip()}\n```"
+
+
+def _helpers(prompt: str, entry: str, tests: str) -> str:
+    """What tests use of the code that the problem gives, such as the inverse of the function to write.
+
+    The program contains that code as well, and may have changed it.
+    """
+    try:
+        given, used = ast.parse(f"{prompt.rstrip()}\n    pass"), ast.parse(tests)
+    except SyntaxError:
+        return ""
+    functions = {node.name: node for node in given.body if isinstance(node, ast.FunctionDef) and node.name != entry}
+    if functions.keys().isdisjoint(node.id for node in ast.walk(used) if isinstance(node, ast.Name)):
+        return ""
+    imports = [node for node in given.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    return "\n".join(ast.unparse(node) for node in (*imports, *functions.values()))
 
 
 class MBPPPrompts(BenchmarkPrompts):
