@@ -124,6 +124,54 @@ def test_the_same_command_again_keeps_what_was_trained(stages, tmp_path, capsys)
     assert len(read_rows(folder / "metrics.csv")) == 2
 
 
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_commands_that_fail_take_nothing_from_a_finished_stage(stages, tmp_path, capsys):
+    runs, zero = stages
+    folder = tmp_path / "zero"
+    shutil.copytree(runs / "zero", folder)
+    no_weights = runs / "no-weights"
+    shutil.copytree(BASE, no_weights, ignore=shutil.ignore_patterns("*.safetensors"))
+    before = contents(folder)
+    zero = [str(folder) if word == str(runs / "zero") else word for word in zero]
+    for words in (
+        ("--model.sampling.max_new_tokens", "999999"),  # told when the module is set up
+        ("--trainer.accelerator", "mps"),  # by the Trainer
+        ("--model.init_from", str(no_weights)),  # when the model is built
+        ("--data.prompts_per_rollout", "0"),
+    ):
+        assert main([*zero, *words]) == 2
+        assert "r1lit: " in capsys.readouterr().err
+        assert contents(folder) == before, words
+        assert list(tmp_path.iterdir()) == [folder]
+    assert freshness.main(zero) == 0
+    changed = [*zero, "--model.optimizer.lr", "1e-5"]
+    assert main(changed) == 0
+    assert f"what was there moves to {folder}.old.1" in capsys.readouterr().out
+    assert contents(tmp_path / "zero.old.1").keys() == before.keys()
+    assert (tmp_path / "zero.old.1" / "model" / "model.safetensors").read_bytes() == before[
+        Path("model/model.safetensors")
+    ]
+    assert record(folder)["previous"] == "base"
+
+
+def test_evaluations_do_not_displace_each_other(stages, tmp_path, capsys):
+    runs, _ = stages
+    command = ["test", "-c", str(CONFIGS.parent / "eval" / "tiny.yaml"), "--stage.dir", str(tmp_path / "eval"), *SMALL]
+    of_base = [*command, "--model.init_from", str(runs / "base" / "model")]
+    of_zero = [*command, "--model.init_from", str(runs / "zero" / "model")]
+    for evaluation in (of_base, of_zero, [*of_zero, "--seed_everything", "1"]):
+        assert main(evaluation) == 0
+    assert "this one is in " + str(tmp_path / "eval-3") in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["eval", "eval-2", "eval-3"]
+    assert [record(tmp_path / name)["init_from"] for name in ("eval", "eval-2", "eval-3")] == [
+        str(runs / name / "model") for name in ("base", "zero", "zero")
+    ]
+    assert freshness.main(of_base) == freshness.main(of_zero) == 0
+
+
 def test_progress_and_summary_are_printed(tmp_path, capsys):
     command = ["fit", "-c", str(CONFIGS / "zero.yaml"), "--stage.dir", str(tmp_path / "zero"), "--stage.steps", "1"]
     assert main([*command, *SMALL, *SMALL_RL, "--stage.title", "a short run", "--stage.placebo", "true"]) == 0
@@ -266,7 +314,7 @@ def test_bad_data_leaves_an_earlier_result_alone(fails):
     freshness.write_json(Path("stage/started.json"), {"config": "another", "inputs": {}, "code": ""})
     fails(from_file("missing.jsonl"))
     assert Path("stage/started.json").is_file()
-    assert not Path("stage.old").exists()
+    assert not Path("stage.old.1").exists()
 
 
 def test_folder_of_other_files_is_refused(fails):

@@ -9,6 +9,7 @@ import pytest
 
 from r1lit import freshness
 from r1lit.errors import InputError
+from r1lit.stage_folder import StageFolder
 
 SRC = Path(freshness.__file__).parents[1]
 
@@ -34,7 +35,9 @@ def finish(argv):
     """Runs the stage as the command line does: begin, work, stage.json last."""
     command = freshness.parse_command(argv)
     current = freshness.fingerprint(command)
-    reason = freshness.begin_stage(command.stage_dir, current)
+    folder = StageFolder(command.stage_dir, current)
+    reason = folder.begin()
+    folder.confirm()
     (command.stage_dir / "model").mkdir(exist_ok=True)
     freshness.write_json(command.stage_dir / "stage.json", {"fingerprint": current, "outputs": ["model"]})
     return reason
@@ -144,47 +147,6 @@ def test_change_of_code_makes_the_stage_stale(stage, monkeypatch):
     assert reason(stage) == "the code changed"
 
 
-def start(argv):
-    command = freshness.parse_command(argv)
-    return freshness.begin_stage(command.stage_dir, freshness.fingerprint(command))
-
-
-def test_interrupted_stage_is_resumed_with_its_checkpoint(stage, monkeypatch):
-    assert start(stage) is None
-    Path("runs/zero/last.ckpt").write_text("10 rollouts")
-    monkeypatch.setattr(freshness, "code_version", lambda: "corrected")
-    assert start(stage) is None
-    assert Path("runs/zero/last.ckpt").read_text() == "10 rollouts"
-    assert json.loads(Path("runs/zero/started.json").read_text())["code"] == "corrected"
-
-
-def test_checkpoint_of_another_config_is_moved_aside(stage):
-    start(stage)
-    Path("runs/zero/last.ckpt").write_text("first")
-    Path("configs/zero.yaml").write_text("lr: 2\n")
-    assert start(stage) == "its config or settings changed"
-    assert sorted(os.listdir("runs/zero")) == ["started.json"]
-    assert Path("runs/zero.old/last.ckpt").read_text() == "first"
-    Path("runs/zero/last.ckpt").write_text("second")
-    assert start([*stage, "--stage.steps", "3"]) == "its config or settings changed"
-    assert Path("runs/zero.old/last.ckpt").read_text() == "second"
-
-
-def test_restarted_stage_is_not_complete_any_more(stage):
-    finish(stage)
-    start(stage)
-    assert not Path("runs/zero/stage.json").exists()
-    assert reason(stage) == "it was interrupted"
-
-
-def test_folder_of_somebody_else_is_not_touched(stage):
-    Path("runs/zero").mkdir()
-    Path("runs/zero/thesis.tex").write_text("x")
-    with pytest.raises(InputError, match=r"runs/zero: .* no stage wrote"):
-        start(stage)
-    assert os.listdir("runs/zero") == ["thesis.tex"]
-
-
 def test_write_json_is_valid_without_nan_and_leaves_no_draft(tmp_path):
     freshness.write_json(tmp_path / "a.json", {"x": float("nan"), "y": [1.5, float("inf")], "z": {"语": True}})
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {
@@ -208,6 +170,26 @@ def test_missing_paths_are_named(tmp_path):
         freshness.config_hash([tmp_path / "no.yaml"])
     with pytest.raises(InputError, match="gone: there is no such file or folder"):
         freshness.artefact_hash(tmp_path / "gone")
+
+
+def test_an_evaluation_is_looked_for_in_its_own_folder(stage, capsys):
+    def evaluated(argv):
+        command = freshness.parse_command(argv)
+        current = freshness.fingerprint(command)
+        folder = StageFolder(freshness.evaluation_folder(command.stage_dir, current), current, evaluation=True)
+        folder.begin()
+        folder.confirm()
+        freshness.write_json(folder.path / "stage.json", {"fingerprint": current})
+        return folder.path
+
+    other = [*stage, "--model.samples", "4"]
+    assert evaluated(stage) == Path("runs/zero")
+    assert freshness.main(other) == 1
+    assert evaluated(other) == Path("runs/zero-2")
+    assert evaluated([*stage, "--model.samples", "8"]) == Path("runs/zero-3")
+    assert evaluated(other) == Path("runs/zero-2")
+    assert freshness.main(stage) == freshness.main(other) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == ["runs/zero: up to date", "runs/zero-2: up to date"]
 
 
 def call(argv):

@@ -18,6 +18,7 @@ PACKAGE = ROOT / "src" / "r1lit"
 ORDER = [
     {"errors"},
     {"types", "freshness"},
+    {"stage_folder"},
     {"functional", "sandbox"},
     {"rewards", "policy"},
     {"rollout"},
@@ -121,7 +122,7 @@ def test_maths_and_nouns_need_neither_lightning_nor_transformers():
     assert {name for _, name in third_party(files[:2])} == set()
 
 
-@pytest.mark.parametrize("module", ["r1lit", "r1lit.freshness", "r1lit.types"])
+@pytest.mark.parametrize("module", ["r1lit", "r1lit.freshness", "r1lit.stage_folder", "r1lit.types"])
 def test_light_modules_stay_light(module):
     code = f"import json, sys, {module}; print(json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))"
     run = subprocess.run([sys.executable, "-S", "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True)

@@ -42,7 +42,7 @@ from r1lit.callbacks import (
 )
 from r1lit.callbacks.checkpoint import find_checkpoint
 from r1lit.errors import InputError, TrainingError
-from r1lit.freshness import DIR_FLAG, begin_stage, fingerprint, parse_command
+from r1lit.freshness import DIR_FLAG, evaluation_folder, fingerprint, parse_command
 from r1lit.messages import deliberate, user_message
 from r1lit.modules import (
     EvaluationModule,
@@ -53,6 +53,7 @@ from r1lit.modules import (
     StageModule,
 )
 from r1lit.report import build
+from r1lit.stage_folder import StageFolder
 
 STANDARD_CALLBACKS = {
     "metrics_file": MetricsFile,
@@ -77,6 +78,8 @@ COMMANDS = {"rescore": rescore.main, "report": build.main}
 
 class R1LitCLI(LightningCLI):
     """LightningCLI with a stage folder: it resumes what was interrupted, and measures what was trained."""
+
+    _folder: StageFolder | None = None
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the stage's flags and the standard callbacks."""
@@ -108,12 +111,8 @@ class R1LitCLI(LightningCLI):
             set_length(config.model.init_args, config.stage.steps)
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
-        """Adds the stage's record to the callbacks and takes note of how the stage was started."""
+        """Adds the stage's record to the callbacks, and begins in the stage's folder once all is made and checked."""
         config = self.config[self.subcommand]
-        stage_dir = Path(config.stage.dir)
-        # Of the words as they were typed, since make's check of freshness sees no others.
-        named = any(word.partition("=")[0] == DIR_FLAG for word in self._argv)
-        current = fingerprint(parse_command(self._argv if named else [*self._argv, DIR_FLAG, str(stage_dir)]))
         only = {RejectionModule: "predict", JudgeModule: "predict", EvaluationModule: "test"}.get(type(self.model))
         if (only or self.subcommand) != self.subcommand or (self.subcommand == "predict" and only is None):
             word = only or "fit or test"
@@ -121,23 +120,42 @@ class R1LitCLI(LightningCLI):
         if self.datamodule is not None:
             # Bad data must come out before an earlier result is moved aside; prompts stay loaded for the run.
             self.datamodule.setup(self.subcommand)
-        starts = self.subcommand in ("fit", "test", "predict") and is_first_process()
-        if starts and (reason := begin_stage(stage_dir, current)):
-            print(f"{stage_dir}: started anew, as {reason}; what was there is in {stage_dir}.old", flush=True)
+        folder = self._folder = self._stage_folder()
+        config.stage.dir = config.trainer.default_root_dir = str(folder.path)
         plain = self.parser.dump(self.config, format="json", skip_link_targets=False)
         record = StageRecord(
-            stage_dir.name,
-            current,
+            folder.path.name,
+            folder,
             config=json.loads(plain)[self.subcommand],
             title=config.stage.title,
             next_command=config.stage.next or None,
         )
         self.trainer_defaults["callbacks"] = [record]
-        return super().instantiate_trainer(**kwargs)
+        trainer = super().instantiate_trainer(default_root_dir=str(folder.path), **kwargs)
+        starts = self.subcommand in ("fit", "test", "predict") and is_first_process()
+        if starts and (reason := folder.begin()):
+            print(f"{folder.path}: starts again, as {reason}; what was there moves to {folder.moved}", flush=True)
+        return trainer
+
+    def _stage_folder(self) -> StageFolder:
+        """The folder of the run; an evaluation's has a number where that of the configuration holds another one."""
+        path = Path(self.config[self.subcommand].stage.dir)
+        # Of the words as they were typed, since make's check of freshness sees no others.
+        named = any(word.partition("=")[0] == DIR_FLAG for word in self._argv)
+        current = fingerprint(parse_command(self._argv if named else [*self._argv, DIR_FLAG, str(path)]))
+        evaluates = isinstance(self.model, EvaluationModule)
+        own = evaluation_folder(path, current) if evaluates else path
+        if own != path and is_first_process():
+            print(
+                f"{path} holds an evaluation of another model or with other settings; this one is in {own}", flush=True
+            )
+        return StageFolder(own, current, evaluates)
 
     def before_fit(self) -> None:
         """Resumes from the stage's checkpoint, if there is one."""
-        checkpoint = find_checkpoint(Path(self.config[self.subcommand].stage.dir))
+        # Another process than the first may look before that has moved an earlier run aside.
+        folder = self._folder
+        checkpoint = find_checkpoint(folder.path) if folder and folder.is_own() else None
         if checkpoint is not None and self.config_init[self.subcommand].get("ckpt_path") is None:
             if is_first_process():
                 print(f"resuming from {checkpoint}", flush=True)
@@ -156,26 +174,31 @@ class R1LitCLI(LightningCLI):
 
     def __init__(self, argv: Sequence[str]) -> None:
         self._argv = list(argv)
-        super().__init__(
-            model_class=PolicyModule,
-            datamodule_class=LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            save_config_callback=None,
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-            trainer_defaults={
-                "logger": False,
-                "enable_progress_bar": False,
-                "enable_model_summary": False,
-                "use_distributed_sampler": False,
-                "inference_mode": False,
-                "max_epochs": -1,
-                "num_sanity_val_steps": 0,
-            },
-            parser_kwargs={name: {"exit_on_error": False} for name in SUBCOMMANDS} | {"exit_on_error": False},
-            args=resolved(self._argv),
-        )
+        try:
+            super().__init__(
+                model_class=PolicyModule,
+                datamodule_class=LightningDataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                save_config_callback=None,
+                seed_everything_default=0,
+                auto_configure_optimizers=False,
+                trainer_defaults={
+                    "logger": False,
+                    "enable_progress_bar": False,
+                    "enable_model_summary": False,
+                    "use_distributed_sampler": False,
+                    "inference_mode": False,
+                    "max_epochs": -1,
+                    "num_sanity_val_steps": 0,
+                },
+                parser_kwargs={name: {"exit_on_error": False} for name in SUBCOMMANDS} | {"exit_on_error": False},
+                args=resolved(self._argv),
+            )
+        except BaseException:
+            if self._folder is not None and self._folder.undo():
+                print(f"{self._folder.path}: what was there is back, as the command could not start", flush=True)
+            raise
 
 
 def set_reward_models(rewards: Sequence[Namespace], paths: Mapping[str, str]) -> None:

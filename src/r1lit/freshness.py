@@ -18,7 +18,6 @@ import hashlib
 import json
 import math
 import os
-import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -30,13 +29,19 @@ STAGE_FILE = "stage.json"
 """Written last and atomically: where it exists, the stage is complete."""
 STARTED_FILE = "started.json"
 """Written when a stage starts; holds the fingerprint of the run that the folder's checkpoints belong to."""
+EVALUATION_KEY = "evaluation"
+"""In ``started.json``: whether the folder is an evaluation's (see ``evaluation_folder``)."""
+TOKENISED = "tokenised"
+"""Chats that were tokenised for a run; they can be made again."""
 MANIFEST_FILE = "manifest.json"
 """In a data store: what it holds, with the hashes of its files."""
 DIR_FLAG = "--stage.dir"
 CONFIG_FLAGS = ("-c", "--config")
 
 # Changing these cannot change what a stage computes.
-_OUTSIDE_STAGES = frozenset({"__init__.py", "freshness.py", "report", "rescore.py", "search"})
+_OUTSIDE_STAGES = frozenset(
+    {"__init__.py", "__main__.py", "freshness.py", "report", "rescore.py", "search", "stage_folder.py"}
+)
 _IGNORED = frozenset({"__pycache__", "py.typed"})
 
 Fingerprint = dict[str, Any]
@@ -202,7 +207,7 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
 
 def stale_reason(stage_dir: Path, current: Fingerprint) -> str | None:
     """Why the stage must run (again), or None where its folder holds the result of this very fingerprint."""
-    record = _read_json(stage_dir / STAGE_FILE)
+    record = read_json(stage_dir / STAGE_FILE)
     if record is None:
         return "it was interrupted" if (stage_dir / STARTED_FILE).is_file() else "it has not run yet"
     gone = [name for name in record.get("outputs", ()) if not (stage_dir / name).exists()]
@@ -211,36 +216,44 @@ def stale_reason(stage_dir: Path, current: Fingerprint) -> str | None:
     return difference(record.get("fingerprint", {}), current)
 
 
-def begin_stage(stage_dir: Path, current: Fingerprint) -> str | None:
-    """Makes a stage's folder ready to run; call it on one process only, before any checkpoint is looked for.
+def other_run(stage_dir: Path, current: Fingerprint) -> str | None:
+    """Why a folder's run is not that of a command; None where it is, or where the folder holds no run.
 
-    Where the folder holds a run with the same config and inputs, it is left as it is, to be resumed. Otherwise it is
-    moved aside to ``<stage>.old`` (replacing an earlier one), so that no checkpoint of another config is picked up.
-    A change of code alone does not bar resuming: a correction amid a long run should not cost the hours before it.
-
-    Returns:
-        None where the run starts anew in an empty folder or resumes; else why the earlier result was moved aside.
+    A change of code alone does not count: a correction amid a long run should not cost the hours before it.
 
     Raises:
-        InputError: if the folder holds something that no stage wrote.
+        InputError: If the folder holds something that no stage wrote.
     """
-    started = _read_json(stage_dir / STARTED_FILE)
-    reason = None
+    if not stage_dir.is_dir():
+        return None
+    started = read_json(stage_dir / STARTED_FILE)
     if started is not None:
-        reason = difference({**started, "code": current["code"]}, current)
-    elif (stage_dir / STAGE_FILE).is_file():
-        reason = "it was not recorded how it was started"
-    elif stage_dir.is_dir() and any(not file.name.startswith(".") for file in stage_dir.iterdir()):
+        return difference({**started, "code": current["code"]}, current) if holds_run(stage_dir) else None
+    if (stage_dir / STAGE_FILE).is_file():
+        return "it was not recorded how it was started"
+    if holds_run(stage_dir):
         raise InputError(f"{stage_dir}: the folder holds files that no stage wrote; choose another {DIR_FLAG}")
-    if reason is not None:
-        aside = stage_dir.with_name(stage_dir.name + ".old")
-        if aside.exists():
-            shutil.rmtree(aside)
-        stage_dir.rename(aside)
-    stage_dir.mkdir(parents=True, exist_ok=True)
-    write_json(stage_dir / STARTED_FILE, current)
-    (stage_dir / STAGE_FILE).unlink(missing_ok=True)
-    return reason
+    return None
+
+
+def holds_run(stage_dir: Path) -> bool:
+    """Whether a folder holds more than a command leaves that stopped before it had begun its work."""
+    return any(file.name not in (STARTED_FILE, TOKENISED) and file.name[0] != "." for file in stage_dir.iterdir())
+
+
+def evaluation_folder(stage_dir: Path, current: Fingerprint) -> Path:
+    """Where an evaluation goes: the first of ``DIR``, ``DIR-2``, ``DIR-3``... without the run of another command.
+
+    Evaluations of other models or with other settings stay where they are, and the same command finds its own again.
+
+    Raises:
+        InputError: If ``DIR`` holds something that no stage wrote.
+    """
+    folder, number = stage_dir, 1
+    while other_run(folder, current) is not None:
+        number += 1
+        folder = stage_dir.with_name(f"{stage_dir.name}-{number}")
+    return folder
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -262,7 +275,12 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file; None where there is no file.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
     if not path.is_file():
         return None
     try:
@@ -278,14 +296,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exits with 0 where the command's stage is fresh, 1 where it is stale, 2 on bad input."""
     try:
         command = parse_command(sys.argv[1:] if argv is None else argv)
-        reason = stale_reason(command.stage_dir, fingerprint(command))
+        folder, current = command.stage_dir, fingerprint(command)
+        if (read_json(folder / STARTED_FILE) or {}).get(EVALUATION_KEY):
+            folder = evaluation_folder(folder, current)
+        reason = stale_reason(folder, current)
     except InputError as error:
         print(f"r1lit: {error}", file=sys.stderr)
         return 2
     if reason is None:
-        print(f"{command.stage_dir}: up to date")
+        print(f"{folder}: up to date")
         return 0
-    print(f"{command.stage_dir}: runs, as {reason}")
+    print(f"{folder}: runs, as {reason}")
     return 1
 
 

@@ -18,7 +18,8 @@ from rich.table import Table
 
 from r1lit.callbacks.energy import EnergyMeter
 from r1lit.callbacks.export import FOLDER
-from r1lit.freshness import STAGE_FILE, Fingerprint, write_json
+from r1lit.freshness import STAGE_FILE
+from r1lit.stage_folder import StageFolder, finish
 
 PACKAGES = ("r1lit", "torch", "lightning", "transformers", "torchmetrics", "litdata", "jsonargparse")
 
@@ -28,7 +29,8 @@ class StageRecord(Callback):
 
     Args:
         name: The stage's name; the name of its folder if None.
-        fingerprint: What make compares to see whether the stage is up to date.
+        stage_folder: The stage's folder, which is told when the run starts; it knows the fingerprint, which make
+            compares to see whether the stage is up to date.
         config: The whole configuration of the run.
         title: What the stage is, in words, for the summary.
         next_command: Shown at the end: what to run next.
@@ -37,12 +39,12 @@ class StageRecord(Callback):
     def __init__(
         self,
         name: str | None = None,
-        fingerprint: Fingerprint | None = None,
+        stage_folder: StageFolder | None = None,
         config: Mapping[str, Any] | None = None,
         title: str = "",
         next_command: str | None = None,
     ) -> None:
-        self.name, self.fingerprint, self.config = name, fingerprint, config
+        self.name, self.stage_folder, self.config = name, stage_folder, config
         self.title, self.next_command = title, next_command
         self._earlier_s = 0.0
         self._earlier_wh: float | None = 0.0
@@ -67,6 +69,22 @@ class StageRecord(Callback):
         """Starts the meter, once for a run that trains and then measures."""
         if self._energy is None:
             self._energy = EnergyMeter(trainer.device_ids if isinstance(trainer.accelerator, CUDAAccelerator) else ())
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Everything is checked and loaded: what was in the folder before stays aside."""
+        self._confirm(trainer)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The same, for what is measured."""
+        self._confirm(trainer)
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The same, for what is sampled."""
+        self._confirm(trainer)
+
+    def _confirm(self, trainer: Trainer) -> None:
+        if self.stage_folder is not None and trainer.is_global_zero:
+            self.stage_folder.confirm()
 
     def on_train_batch_end(self, *args: Any) -> None:
         """Reads the meter, which must be read now and then."""
@@ -99,7 +117,7 @@ class StageRecord(Callback):
         record |= module.record
         self._add_energy(record)
         folder = Path(trainer.default_root_dir)
-        write_json(folder / STAGE_FILE, record)
+        finish(folder, record)
         print_summary(record, previous, folder, self.next_command)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -112,7 +130,7 @@ class StageRecord(Callback):
         record |= {"outputs": list(module.outputs), "data": module.manifest, "wall_s": round(module.elapsed_s, 2)}
         self._add_energy(record)
         folder = Path(trainer.default_root_dir)
-        write_json(folder / STAGE_FILE, record)
+        finish(folder, record)
         print_counts(record, folder, self.next_command)
 
     def _record(self, trainer: Trainer, module: Any, previous: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -129,7 +147,7 @@ class StageRecord(Callback):
             "init_from": None if module.policy is None else str(module.policy.init_from),
             "previous": previous and previous.get("stage"),
             "config": self.config,
-            "fingerprint": self.fingerprint or {},
+            "fingerprint": self.stage_folder.current if self.stage_folder else {},
             "outputs": [FOLDER],
             "versions": versions(),
             "git_commit": git_commit(),

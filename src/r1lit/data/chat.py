@@ -17,11 +17,11 @@ from r1lit.data.prompts import PromptBatches, PromptDataModule
 from r1lit.data.sources import BadRows, ChatSource, read_chats
 from r1lit.data.store import Store, is_remote, is_store, open_store, write_store
 from r1lit.errors import InputError
+from r1lit.freshness import TOKENISED
 from r1lit.policy import Policy
 from r1lit.tasks.base import PromptSource
 
 log = logging.getLogger(__name__)
-FOLDER = "tokenised"
 
 
 class ChatDataModule(DealtDataModule):
@@ -143,7 +143,7 @@ class ChatDataModule(DealtDataModule):
         facts = [str(path), stamp, source.form, source.skip, source.limit, source.on_bad_row]
         key = hashlib.sha256(json.dumps([*facts, encoder.tokenizer_hash, encoder.template_hash]).encode()).hexdigest()
         root = Path(self.trainer.default_root_dir) if self.trainer is not None else Path.cwd()
-        return root / FOLDER / f"{name}-{key[:12]}"
+        return root / TOKENISED / f"{name}-{key[:12]}"
 
     @property
     def mixture(self) -> Mixture:

@@ -133,8 +133,8 @@ def write_store(
     draft.mkdir()
     manifest = _write(draft, rows, encoder, max_length, extra or {}, bad_rows)
     old = target.with_name(f".{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
     if target.exists():
+        shutil.rmtree(old, ignore_errors=True)
         target.rename(old)
     draft.rename(target)
     shutil.rmtree(old, ignore_errors=True)

@@ -89,5 +89,7 @@ def _write(
             target.rename(replaced)  # a directory that is not empty cannot be renamed over
         temporary.rename(target)
     finally:
+        if replaced.exists() and not target.exists():
+            replaced.rename(target)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
