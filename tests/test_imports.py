@@ -18,7 +18,7 @@ PACKAGE = ROOT / "src" / "r1lit"
 ORDER = [
     {"errors"},
     {"types", "freshness"},
-    {"stage_folder"},
+    {"stage_folder", "threads"},
     {"functional", "sandbox"},
     {"rewards", "policy"},
     {"rollout"},
@@ -30,6 +30,7 @@ ORDER = [
     {"modules", "search"},
     {"report", "messages", "rescore", "serve_scores"},
     {"cli"},
+    {"__main__"},
 ]
 LEVEL = {part: level for level, row in enumerate(ORDER) for part in row}
 

@@ -76,7 +76,7 @@ def parse_command(argv: Sequence[str]) -> StageCommand:
     configs: list[Path] = []
     inputs: dict[str, Path] = {}
     settings: list[str] = []
-    for flag, value in _pairs(argv):
+    for flag, value in flag_pairs(argv):
         if flag == DIR_FLAG and value is not None:
             stage_dir = Path(value)
         elif flag in CONFIG_FLAGS and value is not None:
@@ -90,7 +90,7 @@ def parse_command(argv: Sequence[str]) -> StageCommand:
     return StageCommand(stage_dir, tuple(configs), inputs, tuple(settings))
 
 
-def _pairs(argv: Sequence[str]) -> Iterable[tuple[str, str | None]]:
+def flag_pairs(argv: Sequence[str]) -> Iterable[tuple[str, str | None]]:
     """Yields (flag, value), for both ``--flag value`` and ``--flag=value``; bare words have the value None."""
     index = 0
     while index < len(argv):

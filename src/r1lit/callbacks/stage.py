@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.accelerators import CUDAAccelerator
 from rich.console import Console
@@ -153,6 +154,7 @@ class StageRecord(Callback):
             "git_commit": git_commit(),
             "device": str(module.device),
             "world_size": trainer.world_size,
+            "threads": torch.get_num_threads(),
         }
 
     def _wall_s(self) -> float:

@@ -269,7 +269,7 @@ class Policy(Backbone):
         if not self.is_sharded or self._is_gathered:
             yield
             return
-        self._wake()  # FSDP2 must learn which module is the root before a part of it runs on its own
+        self._wake(None)  # FSDP2 must learn which module is the root before a part of it runs on its own
         self._is_gathered = True
         try:
             with unsharded(self):
@@ -315,8 +315,11 @@ class Policy(Backbone):
         copy_to_reference(self.lm)
         self.reference_synced = True
 
-    def _wake(self) -> None:
-        """Runs nothing; :meth:`shard` registers it as a forward method, so that calling it initialises FSDP2."""
+    def _wake(self, nothing: None) -> None:
+        """Runs nothing; :meth:`shard` registers it as a forward method, so that calling it initialises FSDP2.
+
+        Its argument is there as torch before 2.13 cannot call a forward method without one on a GPU.
+        """
 
     # Saving
 

@@ -1,0 +1,39 @@
+"""A callback that writes every rollout whole: token ids, log-probabilities, rewards, totals, advantages."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+
+from r1lit.callbacks.base import RolloutCallback
+from r1lit.types import Rollout
+
+
+class Recorder(RolloutCallback):
+    """Appends a line for each completion of each rollout to ``rollouts.jsonl`` in the stage's folder."""
+
+    def on_rollout_end(self, trainer: Trainer, pl_module: LightningModule, rollout: Rollout) -> None:
+        """Writes the rollout; numbers as exact as JSON has them."""
+        if not trainer.is_global_zero:
+            return
+        with (Path(trainer.default_root_dir) / "rollouts.jsonl").open("a", encoding="utf-8") as file:
+            for row in rows_of(rollout):
+                file.write(json.dumps(row) + "\n")
+
+
+def rows_of(rollout: Rollout) -> list[list[Any]]:
+    """One list for each completion, whichever edition made the rollout."""
+    made: Any = rollout
+    columns = made.rewards if hasattr(made, "rewards") else None
+    rows = []
+    for place, item in enumerate(made.completions):
+        if columns is not None:
+            completion, total, advantage = item, made.totals[place], made.advantages[place]
+            rewards = {name: column[place] for name, column in columns.items()}
+        else:
+            completion, total, advantage = item.completion, item.total, made.advantages[place]
+            rewards = dict(item.rewards)
+        ids, logprobs = list(completion.token_ids), list(completion.logprobs)
+        rows.append([made.index, completion.prompt.id, completion.sample, ids, logprobs, rewards, total, advantage])
+    return rows
