@@ -179,6 +179,7 @@ def test_an_evaluation_is_looked_for_in_its_own_folder(stage, capsys):
         folder = StageFolder(freshness.evaluation_folder(command.stage_dir, current), current, evaluation=True)
         folder.begin()
         folder.confirm()
+        folder.release()
         freshness.write_json(folder.path / "stage.json", {"fingerprint": current})
         return folder.path
 
@@ -190,6 +191,19 @@ def test_an_evaluation_is_looked_for_in_its_own_folder(stage, capsys):
     assert evaluated(other) == Path("runs/zero-2")
     assert freshness.main(stage) == freshness.main(other) == 0
     assert capsys.readouterr().out.splitlines()[-2:] == ["runs/zero: up to date", "runs/zero-2: up to date"]
+
+
+def test_an_evaluation_is_found_next_to_a_run_of_another_kind(stage):
+    finish(stage)
+    other = [*stage, "--model.samples", "4"]
+    assert freshness.main(other) == 1
+    current = freshness.fingerprint(freshness.parse_command(other))
+    folder = StageFolder(freshness.evaluation_folder(Path("runs/zero"), current), current, evaluation=True)
+    folder.begin()
+    folder.confirm()
+    freshness.write_json(folder.path / "stage.json", {"fingerprint": current})
+    assert folder.path == Path("runs/zero-2")
+    assert freshness.main(other) == freshness.main(stage) == 0
 
 
 def call(argv):

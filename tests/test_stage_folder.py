@@ -2,13 +2,16 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from r1lit import stage_folder
 from r1lit.errors import InputError
-from r1lit.freshness import write_json
-from r1lit.stage_folder import StageFolder, finish
+from r1lit.freshness import evaluation_folder, in_use, write_json
+from r1lit.stage_folder import StageFolder, finish, settle
 
 CONFIG = "its config or settings changed"
 
@@ -28,18 +31,21 @@ def zero(tmp_path, monkeypatch):
     Path("zero/model").mkdir()
     Path("zero/model/model.safetensors").write_text("weights")
     finish(Path("zero"), {"fingerprint": print_of("a")})
+    folder.release()
     return folder
 
 
 def everything():
-    """All files and what they hold, but for the note of the start."""
-    files = [path for path in Path().rglob("*") if path.is_file() and path.name != "started.json"]
+    """All files and what they hold, but for the note of the start and the lock."""
+    files = [path for path in Path().rglob("*") if path.is_file() and path.name not in ("started.json", ".lock")]
     return {str(path): path.read_text() for path in sorted(files)}
 
 
 def begin(config, code="1"):
     folder = StageFolder(Path("zero"), print_of(config, code))
-    return folder, folder.begin()
+    reason = folder.begin()
+    folder.release()  # as if the command had ended
+    return folder, reason
 
 
 def test_failing_commands_leave_everything_as_it_is(zero):
@@ -133,3 +139,123 @@ def test_a_record_without_a_start_is_moved_aside(tmp_path, monkeypatch):
     assert reason == "it was not recorded how it was started"
     assert (folder.moved / "stage.json").is_file()
 
+
+OTHER = """
+import os, sys, time
+from pathlib import Path
+from r1lit.stage_folder import StageFolder
+folder = StageFolder(Path("{path}"), {{"config": "{config}", "inputs": {{}}, "code": "1"}}, {evaluation})
+folder.begin()
+{then}
+print("begun", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def elsewhere():
+    """Begins a run in another process, which goes on until it is killed."""
+    started = []
+
+    def start(config, path="zero", evaluation=False, then=""):
+        code = OTHER.format(path=path, config=config, evaluation=evaluation, then=then)
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout.readline() == "begun\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_two_commands_do_not_work_in_one_folder(zero, elsewhere):
+    before = everything()
+    other = elsewhere("b")  # it loads its model
+    for config in "abc":
+        with pytest.raises(InputError, match=rf"zero: process {other.pid} works there; wait"):
+            begin(config)
+    other.kill()
+    other.wait()
+    assert begin("a")[1] is None
+    assert everything() == before
+    other = elsewhere("a")  # it resumes
+    with pytest.raises(InputError, match=f"process {other.pid} works there"):
+        begin("b")
+    assert everything() == before
+
+
+def test_what_a_killed_command_leaves_running_does_not_keep_the_folder(zero, elsewhere):
+    child = "child = os.fork()\nif not child:\n    os.close(1)\n    time.sleep(5)\n    os._exit(0)"
+    other = elsewhere("a", then=child)
+    assert in_use(Path("zero"))
+    other.kill()
+    other.wait()
+    assert begin("a")[1] is None
+    assert in_use(Path("zero")) is None
+
+
+def test_evaluations_at_the_same_time_have_folders_of_their_own(tmp_path, monkeypatch, elsewhere):
+    monkeypatch.chdir(tmp_path)
+    elsewhere("a", "measured", evaluation=True)
+    assert evaluation_folder(Path("measured"), print_of("a")) == Path("measured")
+    assert evaluation_folder(Path("measured"), print_of("b")) == Path("measured-2")
+    elsewhere("b", "measured-2", evaluation=True).kill()
+    assert evaluation_folder(Path("measured"), print_of("c")) in (Path("measured-2"), Path("measured-3"))
+
+
+def test_an_evaluation_does_not_take_the_place_of_what_a_killed_command_moved(zero):
+    before = everything()
+    begin("b")
+    assert settle(Path("zero"))
+    assert not settle(Path("zero"))
+    assert everything() == before
+    assert evaluation_folder(Path("zero"), print_of("c")) == Path("zero-2")
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_full_disk_and_a_kill_at_any_place_lose_nothing(zero, monkeypatch, after):
+    """The steps of ``begin`` that change something, broken off one after the other."""
+    before = everything()
+    steps = []
+
+    def broken(function):
+        def step(*arguments):
+            steps.append(arguments)
+            if len(steps) > after:
+                raise OSError(28, "No space left on device")
+            return function(*arguments)
+
+        return step
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stage_folder, "write_json", broken(write_json))
+        patched.setattr(Path, "rename", broken(Path.rename))
+        folder = StageFolder(Path("zero"), print_of("b"))
+        with pytest.raises(OSError, match="No space"):
+            folder.begin()
+    if after != 1:  # a command that is killed undoes nothing
+        folder.undo()
+    folder.release()
+    assert set(everything().values()) == set(before.values())
+    folder, reason = begin("a")
+    assert reason is None
+    assert everything() == before
+    assert sorted(os.listdir()) == ["zero"]
+
+
+def test_a_run_is_not_moved_aside_from_within(zero, monkeypatch):
+    monkeypatch.chdir("zero")
+    with pytest.raises(InputError, match="cannot be moved aside from within"):
+        StageFolder(Path("."), print_of("b")).begin()
+
+
+def test_locks_are_optional(zero, monkeypatch):
+    def none(*arguments):
+        raise OSError("No locks available")
+
+    monkeypatch.setattr(stage_folder.fcntl, "flock", none)
+    assert begin("b")[1] == CONFIG
+    assert in_use(Path("zero")) is None

@@ -45,10 +45,35 @@ def test_the_size_of_a_commands_models(models):
     assert weights_mb(["fit", *small]) is None
 
 
+def test_reward_models_count(models):
+    small, large = models / "small", models / "large"
+    scorer = f"{{class_path: r1lit.policy.ModelScorer, init_args: {{path: {large}}}}}"
+    reward = f"{{class_path: RewardModelReward, init_args: {{name: helpful, scorer: {scorer}}}}}"
+    config = f"model: {{init_args: {{policy: {{init_args: {{init_from: {small}}}}}, rewards: [{reward}]}}}}"
+    (models / "rl2.yaml").write_text(config)
+    argv = ["fit", "-c", str(models / "rl2.yaml")]
+    assert weights_mb(argv) > SMALL_MB
+    assert weights_mb([*argv, "--stage.reward_models.helpful", str(small)]) < SMALL_MB
+    assert weights_mb([*argv, f"--stage.reward_models={{helpful: {small}, safe: {large}}}"]) > SMALL_MB
+    assert weights_mb([*argv, "--stage.reward_models.helpful", "owner/name"]) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["", "~nobody_here/x", "a\0b", "package:", "package:/x", "package:a.b/x", "/proc/1/root/x"]
+)
+def test_names_that_cannot_be_looked_up(name):
+    found = {}
+    choose_threads(["fit", "--model.init_from", name], found)
+    assert "OMP_NUM_THREADS" not in found
+
+
 @pytest.mark.parametrize("config", ["tiny/zero", "tiny/sft2", "tiny/distill", "tiny/rl2", "eval/tiny"])
 def test_the_toys_stages_take_one_thread(config):
     found = {}
-    choose_threads(["fit", "-c", str(ROOT / "configs" / f"{config}.yaml"), "--model.init_from", TINY], found)
+    flags = ["--model.init_from", TINY]
+    if config == "tiny/rl2":
+        flags += ["--stage.reward_models.helpful", TINY, "--stage.reward_models.safe", TINY]
+    choose_threads(["fit", "-c", str(ROOT / "configs" / f"{config}.yaml"), *flags], found)
     assert found["OMP_NUM_THREADS"] == "1"
 
 

@@ -53,7 +53,7 @@ from r1lit.modules import (
     StageModule,
 )
 from r1lit.report import build
-from r1lit.stage_folder import StageFolder
+from r1lit.stage_folder import StageFolder, settle
 
 STANDARD_CALLBACKS = {
     "metrics_file": MetricsFile,
@@ -143,6 +143,8 @@ class R1LitCLI(LightningCLI):
         # Of the words as they were typed, since make's check of freshness sees no others.
         named = any(word.partition("=")[0] == DIR_FLAG for word in self._argv)
         current = fingerprint(parse_command(self._argv if named else [*self._argv, DIR_FLAG, str(path)]))
+        if is_first_process():
+            settle(path)  # else what a killed command moved aside would be back only after the folder is chosen
         evaluates = isinstance(self.model, EvaluationModule)
         own = evaluation_folder(path, current) if evaluates else path
         if own != path and is_first_process():
@@ -199,6 +201,9 @@ class R1LitCLI(LightningCLI):
             if self._folder is not None and self._folder.undo():
                 print(f"{self._folder.path}: what was there is back, as the command could not start", flush=True)
             raise
+        finally:
+            if self._folder is not None:
+                self._folder.release()
 
 
 def set_reward_models(rewards: Sequence[Namespace], paths: Mapping[str, str]) -> None:

@@ -14,10 +14,12 @@ where the command is not a stage's or a config file is missing. Paths written in
 give what a stage reads on the command line.
 """
 
+import fcntl
 import hashlib
 import json
 import math
 import os
+import socket
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +31,8 @@ STAGE_FILE = "stage.json"
 """Written last and atomically: where it exists, the stage is complete."""
 STARTED_FILE = "started.json"
 """Written when a stage starts; holds the fingerprint of the run that the folder's checkpoints belong to."""
+LOCK_FILE = ".lock"
+"""Locked by the command that works in a stage's folder; holds its process number."""
 EVALUATION_KEY = "evaluation"
 """In ``started.json``: whether the folder is an evaluation's (see ``evaluation_folder``)."""
 TOKENISED = "tokenised"
@@ -241,8 +245,40 @@ def holds_run(stage_dir: Path) -> bool:
     return any(file.name not in (STARTED_FILE, TOKENISED) and file.name[0] != "." for file in stage_dir.iterdir())
 
 
+def in_use(stage_dir: Path) -> str | None:
+    """The other process that works in a stage's folder, in words; None where none does."""
+    path = stage_dir / LOCK_FILE
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        pass
+    except OSError:  # no such file, or a file system without locks
+        return None
+    try:
+        holder = json.loads(path.read_text(encoding="utf-8"))
+        pid, host = int(holder["pid"]), str(holder["host"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"  # it is writing this
+    if host != socket.gethostname():
+        return f"process {pid} on {host}"
+    # What a killed command has forked may hold the lock for some seconds more, and does no harm.
+    return f"process {pid}" if pid != os.getpid() and _is_alive(pid) else None
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def evaluation_folder(stage_dir: Path, current: Fingerprint) -> Path:
-    """Where an evaluation goes: the first of ``DIR``, ``DIR-2``, ``DIR-3``... without the run of another command.
+    """Where an evaluation goes: the first of ``DIR``, ``DIR-2``, ``DIR-3``... that no other command has or works in.
 
     Evaluations of other models or with other settings stay where they are, and the same command finds its own again.
 
@@ -250,10 +286,16 @@ def evaluation_folder(stage_dir: Path, current: Fingerprint) -> Path:
         InputError: If ``DIR`` holds something that no stage wrote.
     """
     folder, number = stage_dir, 1
-    while other_run(folder, current) is not None:
+    while other_run(folder, current) is not None or _others_work(folder, current):
         number += 1
         folder = stage_dir.with_name(f"{stage_dir.name}-{number}")
     return folder
+
+
+def _others_work(stage_dir: Path, current: Fingerprint) -> bool:
+    """Whether another command works in a folder in which it has not left anything so far."""
+    started = read_json(stage_dir / STARTED_FILE) or {}
+    return in_use(stage_dir) is not None and difference({**started, "code": current["code"]}, current) is not None
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -297,8 +339,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         command = parse_command(sys.argv[1:] if argv is None else argv)
         folder, current = command.stage_dir, fingerprint(command)
-        if (read_json(folder / STARTED_FILE) or {}).get(EVALUATION_KEY):
-            folder = evaluation_folder(folder, current)
+        other = evaluation_folder(folder, current) if other_run(folder, current) else folder
+        if (read_json(other / STARTED_FILE) or {}).get(EVALUATION_KEY):
+            folder = other
         reason = stale_reason(folder, current)
     except InputError as error:
         print(f"r1lit: {error}", file=sys.stderr)

@@ -20,6 +20,7 @@ SMALL_MB = 64.0
 """Weights up to this size, in MB on disk, are computed with one thread; ``benchmarks/threads.py`` measures both."""
 MODEL_KEY = "init_from"
 """The setting that names a model's weights, wherever it stands in a configuration."""
+_REWARD_MODELS = "stage.reward_models"
 _SPINS = "1000"
 """Rounds that a waiting thread of libgomp spins before it sleeps: a few microseconds, the time between two kernels."""
 _PACKAGE = "package:"
@@ -35,13 +36,22 @@ def choose_threads(argv: Sequence[str], environment: dict[str, str] | None = Non
     """
     found: Any = os.environ if environment is None else environment
     if "OMP_NUM_THREADS" not in found and "MKL_NUM_THREADS" not in found:
-        size = weights_mb(argv)
+        try:
+            size = weights_mb(argv)
+        except (
+            OSError,
+            ValueError,
+            ImportError,
+            RuntimeError,
+            yaml.YAMLError,
+        ):  # the command itself says what is wrong with a path
+            size = None
         if size is not None and size <= SMALL_MB:
             found["OMP_NUM_THREADS"] = "1"
     if "OMP_WAIT_POLICY" not in found and "GOMP_SPINCOUNT" not in found:
         found["OMP_WAIT_POLICY"] = "passive"
         found["GOMP_SPINCOUNT"] = _SPINS
-    found.setdefault("KMP_BLOCKTIME", "0")  # the same for Intel's and LLVM's OpenMP
+        found.setdefault("KMP_BLOCKTIME", "0")  # the same for Intel's and LLVM's OpenMP
 
 
 def weights_mb(argv: Sequence[str]) -> float | None:
@@ -59,6 +69,8 @@ def _models(argv: Sequence[str]) -> dict[str, str]:
             continue
         if flag in CONFIG_FLAGS:
             found |= dict(_in_config(Path(value)))
+        elif flag.startswith(f"--{_REWARD_MODELS}"):
+            found |= dict(_named({flag.removeprefix("--"): yaml.safe_load(value)}, ""))
         elif flag.rpartition(".")[2] == MODEL_KEY:
             place = flag.removeprefix("--").replace(".init_args", "")
             found["model.policy.init_from" if place == "model.init_from" else place] = value
@@ -69,7 +81,7 @@ def _in_config(path: Path) -> Iterator[tuple[str, str]]:
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
-        return  # the command itself says what is wrong with it
+        return
     yield from _named(config, "")
 
 
@@ -77,8 +89,12 @@ def _named(config: Any, place: str) -> Iterator[tuple[str, str]]:
     if isinstance(config, Mapping):
         for key, value in config.items():
             inner = place if key == "init_args" else f"{place}.{key}".lstrip(".")
-            if key == MODEL_KEY and isinstance(value, str):
-                yield inner, value
+            if key == "scorer":  # of a reward, which flags name
+                inner = f"{_REWARD_MODELS}.{config.get('name')}"
+            is_model = key == MODEL_KEY or inner.startswith(_REWARD_MODELS)
+            if isinstance(value, str):
+                if is_model and key not in ("class_path", "url"):
+                    yield inner.removesuffix(".path"), value
             else:
                 yield from _named(value, inner)
     elif isinstance(config, list):

@@ -5,6 +5,7 @@ import pytest
 
 from r1lit.callbacks import StageRecord
 from r1lit.callbacks.stage import earlier_stage, git_commit, peak_rss_gb, shown, versions
+from r1lit.stage_folder import StageFolder
 
 HALF = {"value": 0.5, "low": 0.25, "high": 0.75, "n": 8}
 
@@ -22,7 +23,7 @@ def trainer(folder, rank=0):
 
 def test_record_holds_the_measures_and_the_effort(tmp_path):
     folder = tmp_path / "zero"
-    record = StageRecord(fingerprint={"config": "a"}, config={"lr": 1}, title="RL")
+    record = StageRecord(stage_folder=StageFolder(folder, {"config": "a"}), config={"lr": 1}, title="RL")
     record.on_test_end(trainer(folder), module("some/model", **{"pass@1": HALF}))
     found = json.loads((folder / "stage.json").read_text())
     assert found["stage"] == "zero"

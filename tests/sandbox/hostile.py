@@ -33,7 +33,20 @@ def starve():
             except OSError: continue
             print("changed", flush=True)
 """
-LIMITS = ("AS", "DATA", "NPROC", "NOFILE", "FSIZE", "STACK", "CPU", "MEMLOCK", "SIGPENDING", "MSGQUEUE", "RTPRIO", "NICE")
+LIMITS = (
+    "AS",
+    "DATA",
+    "NPROC",
+    "NOFILE",
+    "FSIZE",
+    "STACK",
+    "CPU",
+    "MEMLOCK",
+    "SIGPENDING",
+    "MSGQUEUE",
+    "RTPRIO",
+    "NICE",
+)
 
 # Programs that are to print the token: {FILE}, {FOLDER}, {HOME}, {PORT} and {PID} are those outside.
 SCRIPTS: dict[str, str] = {
@@ -192,7 +205,10 @@ print("done")
 """,
     "kill everything": "import os, signal\nsignal.signal(15, signal.SIG_IGN)\nos.kill(-1, 15)\nos.kill(-1, 9)\nos.killpg(0, 9)",
     "stop the parent": "import os, signal\nfor pid in (1, os.getppid()):\n    for _ in range(100): os.kill(pid, signal.SIGSTOP); os.kill(pid, signal.SIGALRM)",
-    **{f"lower the parent's limit {kind}": f"{BREAK}\nlower({kind!r})\nimport time; time.sleep(0.2); print('x' * 300000)" for kind in LIMITS},
+    **{
+        f"lower the parent's limit {kind}": f"{BREAK}\nlower({kind!r})\nimport time; time.sleep(0.2); print('x' * 300000)"
+        for kind in LIMITS
+    },
     "lower all limits of the parent": f"{BREAK}\nlower(*{LIMITS!r})\nx = [bytes(1 << 20) for _ in range(20)]",
     "starve the parent": f"{BREAK}\nstarve()",
     "raise its limits": """
@@ -290,7 +306,10 @@ MODULES: dict[str, str] = {
     "replace math": "import math, operator, sys\nmath.isclose = operator.eq = lambda *a, **k: True\nsys.modules['math'] = type('m', (), {'isclose': lambda *a: True})\ndef answer(): return 1",
     "name a module of its own": "import types\nmath = types.ModuleType('os')\nmath.isclose = lambda *a: True\nre = types.ModuleType('r1lit.sandbox.inside.tester')\ndef answer(): return 1",
     "trace everything": "import sys, threading\ndef spy(frame, event, arg):\n    frame.f_globals.update(passed=True); return spy\nsys.settrace(spy); sys.setprofile(spy); threading.settrace(spy)\ndef answer(): return 1",
-    **{f"lower the parent's limit {kind} when called": f"{BREAK}\ndef answer():\n    lower({kind!r})\n    return ['x' * 1000] * 30000" for kind in LIMITS},
+    **{
+        f"lower the parent's limit {kind} when called": f"{BREAK}\ndef answer():\n    lower({kind!r})\n    return ['x' * 1000] * 30000"
+        for kind in LIMITS
+    },
     "lower all limits of the parent when loaded": f"{BREAK}\nlower(*{LIMITS!r})\ndef answer(): return ['x' * 1000] * 30000",
     "starve the parent when called": f"{BREAK}\ndef answer(): starve()",
     "search the memory when called": """

@@ -1,5 +1,8 @@
 """What a test means by a name is not for the program to say, unless it is the program's name."""
 
+import builtins
+import warnings
+
 import pytest
 
 from r1lit.errors import InputError
@@ -113,6 +116,25 @@ def test_forged_builtins_are_handed_nothing(test, reply):
         ("class Node: value = 1\ndef get(n): return n.value", "root = Node()\nassert get(root) == 1"),
         ("def f(x): return x", "assert eval('f(2)') == 2\nassert globals()['f'](3) == 3"),
         ("LIMIT = 3\ndef f(): return 3", "assert f() == LIMIT"),
+        # A name that a scope of the test has for itself is still the program's in the others.
+        ("def add(a, b): return a + b", "def check(add):\n    assert add(1, 2) == 3\ncheck(add)"),
+        ("def add(a, b): return a + b", "assert (lambda add: add(1, 2))(add) == 3"),
+        ("def add(a, b): return a + b", "class T:\n    def add(self): return add(1, 2)\nassert T().add() == 3"),
+        ("def add(a, b): return a + b", "def t():\n    def add(): return 3\n    return add()\nassert add(1, 2) == t()"),
+        ("from math import gcd", "def t():\n    from math import gcd\n    return gcd(4, 2)\nassert gcd(6, 2) == t()"),
+        ("def e(x): return x", "try: int('x')\nexcept ValueError as e2: assert e(1) == 1"),
+        # The only name is Python's, and not called, or calls what is not known.
+        ("def sum(a, b): return a + b", "def check(candidate):\n    assert candidate(1, 2) == 3\ncheck(sum)"),
+        ("def eval(x): return 6", "assert eval('2*3') == 6"),
+        ("def sum(a, b): return 6", "match sum(10, 15):\n    case x: assert x == 6"),
+        ("def sum(a, b): return 6", "assert globals()['sum'](10, 15) == 6"),
+        ("def sum(a, b): return 6", "assert 'sum' in globals() and globals().get('sum')(10, 15) == 6"),
+        ("def copy(x): return [*x]", "assert copy([1]) == eval('[1]')"),
+        ("def f(x): return x\ndef copy(x): return [*x]", "for t in ['f([2])']: assert copy([2]) == eval(t)"),
+        # The module has no such thing.
+        ("string = 'abc'\ndef f(): return 3", "assert string.upper() == 'ABC' and f() == 3"),
+        ("class Time: hours = 5\ntime = Time()", "assert time.hours == 5"),
+        ("def f(x): return x", r"assert f('\d') == '\\d'"),  # a warning, in newer Pythons
     ],
 )  # fmt: skip
 def test_names_that_are_the_programs(program, test):
@@ -129,6 +151,55 @@ def test_names_that_must_be_said():
     assert not judge("def abs(x): return 0\ndef sum(a, b): return 7", said).passed
     shadowed = AssertTest("assert sum(Pair(1, 2)) == 3", names=("sum", "Pair"))
     assert judge("class Pair:\n    def __init__(self, *a): self.a = a\ndef sum(p): return 3", shadowed).passed
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("assert [*map(sum, [[1]])] == [1]", "nothing but map, sum, which"),
+        ("for t in ('1', '2'): assert int(t) == eval(t)", "nothing but eval, int, which"),
+        ("assert 1 + 1 == 2", "takes nothing from the program"),
+        ("assert math.floor(2.5) == 2", "takes nothing from the program"),
+        ("def check(f): assert f(1)\ncheck(lambda x: x)", "takes nothing from the program"),
+        ("try: 1 / 0\nexcept ZeroDivisionError as error: pass", "takes nothing from the program"),
+    ],
+)
+def test_tests_that_would_say_nothing_are_refused(code, message):
+    with pytest.raises(InputError, match=message):
+        names_of(AssertTest(code))
+
+
+@pytest.mark.parametrize(
+    ("program", "test"),
+    [
+        ("def sum(x): return 'junk'", "def check(candidate):\n    assert candidate([1, 2]) == 3\ncheck(sum)"),
+        ("x = 1", "assert max([1, 2]) == 2"),
+        ("x = 1", "assert eval('2*3') == 6"),
+        ("def sum(a, b): return 'junk'", "match sum(10, 15):\n    case x: assert x == 6"),
+    ],
+)
+def test_python_does_not_take_the_place_of_what_the_program_is_to_define(program, test):
+    assert not judge(program, AssertTest(test)).passed
+
+
+def test_a_reason_names_what_is_pythons():
+    own = "class Counter:\n    n = 0\n    def add(self): self.n += 1\ndef read(c): return c.n\n"
+    test = AssertTest("c = Counter()\nc.add()\nassert read(c) == 1")
+    verdict = judge(own, test)
+    assert "Counter of the test is Python's, not the program's" in verdict.reason
+    assert judge(own, AssertTest(test.code, names=("Counter", "read"))).passed
+    assert "Python's" not in judge("def read(c): return c.n", test).reason
+
+
+def test_names_that_tools_add_to_the_builtins(monkeypatch):
+    monkeypatch.setattr(builtins, "display", lambda x: None, raising=False)  # as notebooks do
+    assert names_of(AssertTest("assert display(1) == 2")).names == ("display",)
+
+
+def test_warnings_of_a_test_are_no_errors(recwarn):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert names_of(AssertTest("assert f('\\d')")).names == ("f",)
 
 
 def test_what_is_found_in_a_test():

@@ -81,12 +81,14 @@ class AssertTest:
     Of the program they see the names that they use, except those that mean something of Python's in a test: builtins
     (``abs``, ``sorted``, ``ValueError``), modules of the standard library with a dot behind (``math.isclose``), and a
     few of its names that tests compare by (``isclose``, ``Counter``). A program that defines one of these changes
-    nothing. Only where a test uses no other name, as in ``assert sum(10, 15) == 6``, that one is the program's.
+    nothing. A test whose only name is a builtin, as in ``assert sum(10, 15) == 6``, takes that one from the program.
+    One that takes nothing from the program, or of whose builtins any may be the program's, is refused.
 
     Args:
         code: The statements.
         setup: Statements to run before them. What they define comes before what the program defines.
-        names: The names that the program is to define, where the rule above would guess wrong.
+        names: The names that the program is to define, where the rule above would guess wrong; ``()`` for a test that
+            any program passes that can be loaded.
     """
 
     code: str

@@ -72,6 +72,26 @@ def test_the_problems_own_code_is_not_the_programs_to_change(tmp_path):
     assert scores(prompt, right, same, "def range(n): return []\ndef decode(x): pass") == [1.0, 0.0, 0.0]
 
 
+WITH_CLASS = {
+    "task_id": "HumanEval/2",
+    "prompt": "LIMIT = 10\n\nclass Node:\n    def __init__(self, value):\n        self.value = value\n\n\n"
+    'def total(node: Node) -> int:\n    """The value, at most LIMIT."""\n',
+    "entry_point": "total",
+    "canonical_solution": "    return min(node.value, LIMIT)\n",
+    "test": "def check(candidate):\n    assert candidate(Node(3)) == 3\n    assert candidate(Node(30)) == LIMIT\n",
+}
+
+
+@needs_sandbox
+def test_the_problems_own_classes_and_constants(tmp_path):
+    (prompt,) = HumanEvalPrompts(path=write(tmp_path / "a.jsonl", WITH_CLASS)).load()
+    assert prompt.meta["tests"][0]["setup"] == "LIMIT = 10"
+    whole = WITH_CLASS["prompt"] + WITH_CLASS["canonical_solution"]
+    lone = "def total(node):\n    return min(node.value, LIMIT)"
+    cheat = "LIMIT = 30\ndef total(node):\n    return node.value"
+    assert scores(prompt, whole, lone, cheat) == [1.0, 1.0, 0.0]
+
+
 @needs_sandbox
 def test_mbpp(tmp_path):
     (prompt,) = MBPPPrompts(path=write(tmp_path / "a.jsonl", mbpp(11))).load()

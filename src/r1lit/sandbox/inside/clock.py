@@ -29,9 +29,11 @@ class Clock:
         self.limit_s = limit_s
         self.began = time.monotonic()
         self._seen: dict[tuple[int, str], int] = {}
-        self._waited_s = 0.0
+        self._looks = False
+        self._spells: list[tuple[float, float]] = []
+        """When some thread waited: from, to. They are in order and do not overlap."""
         self.look([os.getpid()])  # which has waited before, too
-        self._waited_s = 0.0
+        self._spells.clear()
 
     @property
     def wall_s(self) -> float:
@@ -42,22 +44,37 @@ class Clock:
     def left_s(self) -> float:
         """Seconds until the limit is reached, as far as is known since the last :meth:`look`; negative after it."""
         wall = self.wall_s
-        return min(self.limit_s - (wall - self._waited_s), longest_s(self.limit_s) - wall)
+        return min(self.limit_s - (wall - self._waited_s()), longest_s(self.limit_s) - wall)
 
     def look(self, pids: Iterable[int]) -> None:
         """Reads how long the threads of processes have waited since the last look.
 
-        Threads wait at the same time, so the longest wait among them is taken, not the sum.
+        Threads wait at the same time, so what counts is the time in which any of them did. How long one has waited
+        is known only when it has got its core, so it is taken to have waited until now.
         """
-        seen: dict[tuple[int, str], int] = {}
-        longest = 0
-        for pid in pids:
-            for thread in _threads(pid):
-                waited = _waited_ns(pid, thread)
-                longest = max(longest, waited - self._seen.get((pid, thread), 0))
-                seen[pid, thread] = waited
-        self._seen = seen
-        self._waited_s = min(self._waited_s + longest / 1e9, self.wall_s)
+        if self._looks:  # an alarm has interrupted it
+            return
+        self._looks = True
+        try:
+            longest = 0
+            for pid in pids:
+                for thread in _threads(pid):
+                    waited = _waited_ns(pid, thread)
+                    longest = max(longest, waited - self._seen.get((pid, thread), 0))
+                    self._seen[pid, thread] = waited
+            self._note(longest / 1e9)
+        finally:
+            self._looks = False
+
+    def _note(self, waited_s: float) -> None:
+        now = time.monotonic()
+        since = max(self.began, now - waited_s)
+        self._spells = [(start, min(end, since)) for start, end in self._spells if start < since]
+        if since < now:
+            self._spells.append((since, now))
+
+    def _waited_s(self) -> float:
+        return sum(end - start for start, end in self._spells)
 
 
 def _threads(pid: int) -> list[str]:

@@ -102,7 +102,7 @@ class Program:
             if self.output.flooded:
                 return "output limit"
             if also is not None and also in ready:
-                return "ready"
+                return self._broken_limit() or "ready"
             if self._end in ready:
                 self._drain()
                 return "output limit" if self.output.flooded else "ended"

@@ -23,7 +23,7 @@ def run_tests(link: Link, tests: list[Mapping[str, Any]], left_s: Callable[[], f
 
     Args:
         link: To the program.
-        tests: ``{"code", "setup", "names", "modules", "imports"}`` of an assert test (see ``r1lit.sandbox.names``), or
+        tests: ``{"code", "setup"}`` of an assert test with what ``r1lit.sandbox.names`` finds out about it, or
             ``{"call", "args", "keywords", "expected", "tolerance"}``.
         left_s: Tells the seconds that are left for all of them together.
         stop: Whether to leave out the tests after the first that fails.
@@ -59,7 +59,7 @@ def _run_test(link: Link, test: Mapping[str, Any], left_s: Callable[[], float]) 
     except OutOfTimeError:
         link.broken = link.broken or "time limit"
     except BaseException as error:  # a test may raise whatever it likes, SystemExit too, and has then not passed
-        return _failure(error)
+        return f"{_failure(error)}{_displaced(link, test)}"[:500]
     if left_s() <= 0:  # a test that has swallowed the alarm
         link.broken = link.broken or "time limit"
     return link.broken or ""
@@ -67,11 +67,13 @@ def _run_test(link: Link, test: Mapping[str, Any], left_s: Callable[[], float]) 
 
 def _space(link: Link, test: Mapping[str, Any]) -> dict[str, Any]:
     """The names that a test begins with. Those of Python's come last, so that no program can replace them."""
-    names = test["names"]
-    if names is None:
-        names = [name for name in link.names if not hasattr(builtins, name) and name not in MODULES]
+    names = set(test["names"])
+    if missing := [name for name in test["names"] if hasattr(builtins, name) and name not in link.names]:
+        raise NameError(f"the program does not define {missing[0]}")  # else Python's would be tested
+    if test["look"]:
+        names |= {name for name in link.names if not hasattr(builtins, name) and name not in MODULES}
     return {
-        **{name: link.named(name) for name in names if name in link.names},
+        **{name: link.named(name) for name in names & link.names.keys()},
         **{name: importlib.import_module(name) for name in test["modules"]},
         **{name: getattr(importlib.import_module(module), name) for name, module in test["imports"].items()},
         "__name__": "tests",
@@ -83,7 +85,14 @@ def _failure(error: BaseException) -> str:
     what = "assertion failed" if isinstance(error, AssertionError) else type(error).__name__
     # Only text: the message of an assertion may be an object of the program's, whose text would have to be asked for.
     text = ", ".join(str(item) for item in error.args if isinstance(item, str | int | float))
-    return f"{what}{_place(error)}{f': {text}' if text else ''}"[:500]
+    return f"{what}{_place(error)}{f': {text}' if text else ''}"
+
+
+def _displaced(link: Link, test: Mapping[str, Any]) -> str:
+    """Says where a test that failed took a name from Python that the program defines as well."""
+    python = [*test.get("modules", ()), *test.get("imports", ())]
+    both = [name for name in python if name in link.names and "module" not in link.names[name]]
+    return f" ({', '.join(both)} of the test is Python's, not the program's)" if both else ""
 
 
 def _place(error: BaseException) -> str:

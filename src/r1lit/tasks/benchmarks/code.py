@@ -40,6 +40,7 @@ class HumanEvalPrompts(BenchmarkPrompts):
         if "def check(" not in tests:
             raise row.error("tests", "no function check(candidate), which HumanEval's tests are")
         code = f"{tests.rstrip()}\n\ncheck({entry})\n"
+        setup, classes = _given(row.text("question"), entry, code)
         return Prompt(
             prompt_id,
             self.messages(row, shots),
@@ -49,7 +50,7 @@ class HumanEvalPrompts(BenchmarkPrompts):
                 **row.rest(),
                 "entry_point": entry,
                 "prelude": row.text("question"),
-                "tests": [{"code": code, "setup": _helpers(row.text("question"), entry, code), "names": [entry]}],
+                "tests": [{"code": code, "setup": setup, "names": [entry, *classes]}],
             },
         )
 
@@ -58,20 +59,29 @@ class HumanEvalPrompts(BenchmarkPrompts):
         return f"{self.ask(row)}\n\n```python\n{row.text('question').strip()}\n{row.text('solution').rstrip()}\n```"
 
 
-def _helpers(prompt: str, entry: str, tests: str) -> str:
+def _given(prompt: str, entry: str, tests: str) -> tuple[str, list[str]]:
     """What tests use of the code that the problem gives, such as the inverse of the function to write.
 
-    The program contains that code as well, and may have changed it.
+    The program contains that code as well, and may have changed it. Objects of a class that the problem gives are made
+    in the program's process, as its functions take no others.
+
+    Returns:
+        The problem's functions and constants with its imports, and the names of its classes; none that no test uses.
     """
     try:
         given, used = ast.parse(f"{prompt.rstrip()}\n    pass"), ast.parse(tests)
     except SyntaxError:
-        return ""
-    functions = {node.name: node for node in given.body if isinstance(node, ast.FunctionDef) and node.name != entry}
-    if functions.keys().isdisjoint(node.id for node in ast.walk(used) if isinstance(node, ast.Name)):
-        return ""
+        return "", []
+    classes = [node.name for node in given.body if isinstance(node, ast.ClassDef)]
+    functions = [node for node in given.body if isinstance(node, ast.FunctionDef) and node.name != entry]
+    constants = [node for node in given.body if isinstance(node, ast.Assign | ast.AnnAssign)]
+    targets = [name.id for node in constants for name in ast.walk(node) if isinstance(name, ast.Name)]
+    defined = {*classes, *targets, *(node.name for node in functions)}
+    if defined.isdisjoint(node.id for node in ast.walk(used) if isinstance(node, ast.Name)):
+        return "", []
     imports = [node for node in given.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    return "\n".join(ast.unparse(node) for node in (*imports, *functions.values()))
+    kept = sorted((*imports, *constants, *functions), key=lambda node: node.lineno)
+    return "\n".join(map(ast.unparse, kept)), classes
 
 
 class MBPPPrompts(BenchmarkPrompts):
