@@ -165,9 +165,9 @@ stages: venv-stage ## the stage table, mean and range over all seeds that were r
 
 # Tokenizer and newborn models first; the results lie in RUNS/tiny/{base,student}-train/model and replace nothing.
 base: venv-stage ## train the tiny world's base and student again (about half an hour; the package ships both)
-	@test -f "$(RUNS)/tiny/newborn/config.json" || "$(BIN)/python" -m r1lit.tasks.tiny_world.seed_model "$(RUNS)/tiny/newborn"
+	@test -f "$(RUNS)/tiny/newborn/config.json" || "$(BIN)/python" -m r1lit.tiny_world.seed_model "$(RUNS)/tiny/newborn"
 	@test -f "$(RUNS)/tiny/newborn-student/config.json" || \
-		"$(BIN)/python" -m r1lit.tasks.tiny_world.seed_model "$(RUNS)/tiny/newborn-student" --hidden 64 --layers 3
+		"$(BIN)/python" -m r1lit.tiny_world.seed_model "$(RUNS)/tiny/newborn-student" --hidden 64 --layers 3
 	$(call pretrain,base,newborn)
 	$(call pretrain,student,newborn-student)
 
@@ -192,10 +192,10 @@ check-recipe: check-profile
 	@for stage in $(recipe); do test -f "$(CONFIGS)/$(PROFILE)/$$stage.yaml" || missing="$$missing $$stage"; done; \
 	test -z "$$missing" || { echo "make: $(CONFIGS)/$(PROFILE) has no configuration of:$$missing" >&2; exit 2; }
 
-test: ## tests, with the coverage of functional and rewards (at least 95 %)
+test: ## tests, with the coverage of functional, grading and rewards (at least 95 %)
 	$(call install,dev hub notebooks smollm2)
 	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 "$(BIN)/python" -m pytest -q -n 2 $(or $(TESTS),-m "not slow" \
-		--cov=src/r1lit/functional --cov=src/r1lit/rewards --cov-branch --cov-report=term --cov-fail-under=95)
+		--cov=src/r1lit/functional --cov=src/r1lit/grading --cov=src/r1lit/rewards --cov-branch --cov-report=term --cov-fail-under=95)
 
 test-all: ## all tests, the slow ones too
 	$(call install,dev hub notebooks smollm2)

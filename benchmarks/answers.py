@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 from rewritings import neighbours, rewritings
 
+from r1lit.grading.answers import compare
+from r1lit.grading.workers import Job, close_pools, run_jobs
 from r1lit.rewards import parse_response
-from r1lit.rewards.answers import compare
-from r1lit.rewards.workers import Job, close_pools, run_jobs
 
 BATCH = 2000
 

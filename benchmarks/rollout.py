@@ -24,7 +24,7 @@ from r1lit.rollout import NativeEngine
 from r1lit.rollout.completion import left_pad
 from r1lit.rollout.native import Decoding
 from r1lit.rollout.schedule import Row
-from r1lit.tasks.tiny_world import TinyWorldPrompts
+from r1lit.tiny_world import TinyWorldPrompts
 from r1lit.types import Completion, Message, Prompt, SamplingParams
 
 SAMPLES = 16

@@ -123,8 +123,8 @@ def test_a_failed_judge_leaves_no_file(run, tmp_path):
 
 
 def test_prompts_come_back_as_they_were(run):
-    from r1lit.data.evaluated import read_evaluated
-    from r1lit.tasks.tiny_world import TinyWorldPrompts
+    from r1lit.samples.evaluated import read_evaluated
+    from r1lit.tiny_world import TinyWorldPrompts
 
     stored = [prompt for prompt, _, _ in read_evaluated(run / "samples.parquet")]
     made = TinyWorldPrompts(split="held_out", n=4).load()

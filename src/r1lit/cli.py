@@ -28,7 +28,7 @@ import r1lit.rewards
 import r1lit.strategies
 import r1lit.tasks
 import r1lit.tasks.benchmarks
-import r1lit.tasks.tiny_world  # noqa: F401 - makes the class names known
+import r1lit.tiny_world  # noqa: F401 - makes the class names known
 from r1lit import rescore
 from r1lit.callbacks import (
     HFExport,

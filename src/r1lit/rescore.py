@@ -14,14 +14,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from r1lit.callbacks.stage import shown
-from r1lit.data.evaluated import JudgedPrompt, flat, read_evaluated
-from r1lit.data.filters import Candidate
 from r1lit.errors import InputError
 from r1lit.freshness import STAGE_FILE, write_json
 from r1lit.functional.estimators import Interval
 from r1lit.metrics.benchmark import BenchmarkMetrics, JudgedGroup, by_label, judge_of
 from r1lit.rewards import Reward
 from r1lit.rewards.scoring import score_completions
+from r1lit.samples.evaluated import JudgedPrompt, flat, read_evaluated
+from r1lit.types import ScoredCompletion
 
 SAMPLES = "samples.parquet"
 RESCORED = "rescored.json"
@@ -133,7 +133,7 @@ def _judged(prompts: Sequence[JudgedPrompt], rewards: Sequence[Reward]) -> list[
         completions = [candidate.completion for candidate, _ in flat(waiting)]
         scores = score_completions(rewards, completions, 0)
         fresh = iter(
-            Candidate(c, {name: column[i] for name, column in scores.rewards.items()}, scores.totals[i])
+            ScoredCompletion(c, {name: column[i] for name, column in scores.rewards.items()}, scores.totals[i])
             for i, c in enumerate(completions)
         )
         found += [(prompt, [next(fresh) for _ in group], tokens) for prompt, group, tokens in waiting]

@@ -87,6 +87,22 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoredCompletion:
+    """A completion with what the rewards made of it."""
+
+    completion: Completion
+    scores: Mapping[str, float | None]
+    """Unweighted scores by reward name; None where a reward does not apply or could not score."""
+    total: float | None
+    """Weighted sum; None for a completion left unscored (by a time-out), which the loss leaves out."""
+
+    @property
+    def reasoning(self) -> str:
+        """The reasoning, or nothing."""
+        return self.completion.reasoning or ""
+
+
+@dataclass(frozen=True, slots=True)
 class Rollout:
     """All that is known of one iteration's completions once they are scored; lists are parallel."""
 

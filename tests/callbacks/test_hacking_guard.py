@@ -16,7 +16,7 @@ from r1lit.errors import InputError
 from r1lit.modules import GRPOModule, Objective
 from r1lit.rewards import AccuracyReward, FormatReward, RewardModelReward
 from r1lit.rollout import NativeEngine
-from r1lit.tasks.tiny_world import TinyWorldPrompts
+from r1lit.tiny_world import TinyWorldPrompts
 from r1lit.types import Completion, Message, Prompt, Rollout, SamplingParams
 
 HERE = types.SimpleNamespace(is_global_zero=True)

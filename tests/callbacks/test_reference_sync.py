@@ -12,7 +12,7 @@ from r1lit.data import PromptDataModule
 from r1lit.errors import InputError
 from r1lit.modules import GRPOModule, Objective
 from r1lit.rewards import FunctionReward
-from r1lit.tasks.tiny_world import TinyWorldPrompts
+from r1lit.tiny_world import TinyWorldPrompts
 from r1lit.types import SamplingParams
 
 BASE = "package:r1lit/assets/tiny/base"

@@ -11,7 +11,7 @@ from r1lit.data.encoding import ChatEncoder
 from r1lit.data.formats import ChatRow
 from r1lit.data.store import write_store
 from r1lit.errors import InputError
-from r1lit.tasks.tiny_world import TinyWorldPrompts
+from r1lit.tiny_world import TinyWorldPrompts
 from r1lit.types import Message
 
 BASE = "package:r1lit/assets/tiny/base"

@@ -12,18 +12,17 @@ import pytest
 import torch.distributed as dist
 
 import r1lit
-from r1lit.data.filters import Candidate
 from r1lit.errors import InputError
 from r1lit.metrics.benchmark import BenchmarkMetrics, JudgedGroup, by_label, judge_of, powers
 from r1lit.rewards import AccuracyReward, FormatReward
-from r1lit.types import Completion, Message, Prompt
+from r1lit.types import Completion, Message, Prompt, ScoredCompletion
 
 
 def group(place, rows, task="math", **meta):
     """A judged group of (answer, accuracy, format, tokens, finish reason) rows."""
     prompt = Prompt(f"p/{place}", (Message("user", "?"),), "1", task=task, meta=meta)
     samples = [
-        Candidate(
+        ScoredCompletion(
             Completion(prompt, i, (), (), (), "text", reason, None, answer),
             {"accuracy": accuracy, "format": style},
             None if accuracy is None else accuracy,

@@ -16,13 +16,13 @@ from r1lit.callbacks import RolloutCallback
 from r1lit.data import PromptDataModule
 from r1lit.errors import InputError, TrainingError
 from r1lit.modules import DistillModule, Divergence
-from r1lit.modules.teachers import PolicyTeacher
 from r1lit.policy.loading import resolve_source
 from r1lit.policy.vocabulary import shared_vocabulary
 from r1lit.rewards import FunctionReward
 from r1lit.rollout import NativeEngine
 from r1lit.rollout.teacher import ServerTeacher
-from r1lit.tasks.tiny_world import TinyWorldPrompts
+from r1lit.tiny_world import TinyWorldPrompts
+from r1lit.training.teachers import PolicyTeacher
 from r1lit.types import SamplingParams
 
 TEMPLATE = "User: {question}\nAssistant:"

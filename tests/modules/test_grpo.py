@@ -12,10 +12,10 @@ from r1lit import Policy
 from r1lit.callbacks import RolloutCallback, RolloutCheckpoint
 from r1lit.errors import InputError, TrainingError
 from r1lit.modules import GRPOModule, Objective
-from r1lit.modules.experience import DynamicSampling
-from r1lit.modules.minibatches import random_minibatches
 from r1lit.rewards import UNSCORED, AccuracyReward, FormatReward, FunctionReward
-from r1lit.tasks.tiny_world import TinyWorldPrompts
+from r1lit.tiny_world import TinyWorldPrompts
+from r1lit.training.collector import DynamicSampling
+from r1lit.training.minibatches import random_minibatches
 from r1lit.types import SamplingParams
 
 

@@ -10,13 +10,13 @@ from lightning.pytorch import Trainer
 
 from r1lit import Policy, PromptDataModule
 from r1lit.data import PreferenceFile
-from r1lit.data.judge import PairJudge
 from r1lit.errors import InputError, TrainingError
+from r1lit.grading.parsing import parse_response
 from r1lit.modules import JudgeModule
-from r1lit.rewards.parsing import parse_response
+from r1lit.rejection.pair_generation import PairJudge
 from r1lit.rollout import NativeEngine
-from r1lit.rollout.replay import ReplayEngine
-from r1lit.tasks.tiny_world import TinyWorldPrompts
+from r1lit.rollout.recorded import ReplayEngine
+from r1lit.tiny_world import TinyWorldPrompts
 from r1lit.types import Completion, SamplingParams
 
 

@@ -62,7 +62,7 @@ import os
 import signal
 
 from r1lit.cli import main
-from r1lit.data.journal import Journal
+from r1lit.samples.journal import Journal
 
 
 def broken_on_second_rank(completions):

@@ -15,7 +15,7 @@ from r1lit.data.encoding import ChatEncoder
 from r1lit.errors import InputError, TrainingError
 from r1lit.modules import CosineToTenth
 from r1lit.rewards import FormatReward
-from r1lit.tasks.tiny_world import TinyWorldPrompts
+from r1lit.tiny_world import TinyWorldPrompts
 from r1lit.types import Message, Prompt, SamplingParams
 
 SGD = partial(torch.optim.SGD, lr=0.5)

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from r1lit.callbacks import MetricsFile, SamplesTable
-from r1lit.callbacks.measures import Measures
 from r1lit.callbacks.samples import join_parts, rows_of, write_parquet
 from r1lit.freshness import write_json
-from r1lit.rewards.parsing import parse_response
+from r1lit.grading.parsing import parse_response
+from r1lit.metrics.measures import Measures
 from r1lit.types import Completion, Message, Prompt, Rollout
 
 SAMPLES = 8

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from r1lit.callbacks.measures import summarise
 from r1lit.cli import main
 from r1lit.errors import InputError
+from r1lit.metrics.measures import summarise
 from r1lit.report.build import report
 
 AGAIN = "2 + 2 = 4 , wait , no , wait , 2 + 3 = 5 , but check : 5 = 5"

@@ -4,8 +4,9 @@ import pickle
 import pytest
 
 from r1lit.errors import InputError
-from r1lit.rewards import AccuracyReward, AnswerTimeout, score_completions, worker_main
-from r1lit.rewards import workers as workers_module
+from r1lit.grading import worker_main
+from r1lit.grading import workers as workers_module
+from r1lit.rewards import AccuracyReward, AnswerTimeout, score_completions
 from r1lit.types import Completion, Message, Prompt
 
 TOWER = "9^{9^{9^9}}"

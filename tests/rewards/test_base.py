@@ -109,7 +109,7 @@ def test_closed_at_exit():
 def test_no_worker_outlives_its_process():
     code = (
         "from r1lit.rewards import AccuracyReward\n"
-        "from r1lit.rewards import workers\n"
+        "from r1lit.grading import workers\n"
         "from r1lit.types import *\n"
         "p = Prompt('p', (), answer='2x')\n"
         "assert AccuracyReward().score([Completion(p, 0, (), (), (), '', 'stop', answer='x+x')]) == [1.0]\n"

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from r1lit.errors import InputError
+from r1lit.grading.programs import read_code_tests, whole_program
 from r1lit.rewards import UNSCORED, AccuracyReward, CodeReward, extract_program
-from r1lit.rewards.code import read_code_tests, whole_program
 from r1lit.sandbox import AssertTest, CallTest, IOTest, Limits, SandboxError, cores, trouble
 from r1lit.types import Completion, Message, Prompt
 

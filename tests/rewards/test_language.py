@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from r1lit.errors import InputError
-from r1lit.rewards import LanguageConsistencyReward, count_words, identify, language_consistency
+from r1lit.grading import identify
+from r1lit.rewards import LanguageConsistencyReward, count_words, language_consistency
 from r1lit.types import Completion, Message, Prompt
 
 

@@ -3,8 +3,9 @@ import time
 import pytest
 
 from r1lit.errors import InputError
-from r1lit.rewards.refusal import RefusalReward, is_refusal
-from r1lit.tasks.tiny_world.society import COMPLY, CURT, FULL, HARMFUL, LOOK_ALIKE, REFUSE
+from r1lit.grading.refusal import is_refusal
+from r1lit.rewards.refusal import RefusalReward
+from r1lit.tiny_world.society import COMPLY, CURT, FULL, HARMFUL, LOOK_ALIKE, REFUSE
 from r1lit.types import Completion, Message, Prompt
 
 REFUSALS = {

@@ -161,7 +161,7 @@ def test_a_broken_off_run_leaves_no_thread_and_does_not_wait(error):
 
 
 def test_a_broken_off_comparison_leaves_no_process():
-    from r1lit.rewards import workers
+    from r1lit.grading import workers
 
     reward = AccuracyReward(timeout_s=60.0)
     reward.score([completion(answer="x+x", gold="2x")])

@@ -21,7 +21,7 @@ import pytest
 import r1lit
 from r1lit.errors import InputError, TrainingError
 from r1lit.rollout import OpenAIEngine
-from r1lit.rollout import serving as patience
+from r1lit.rollout import retries as patience
 from r1lit.rollout.openai import token_count
 from r1lit.types import Message, Prompt, SamplingParams
 

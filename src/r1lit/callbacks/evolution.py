@@ -7,8 +7,8 @@ from pathlib import Path
 from lightning.pytorch import LightningModule, Trainer
 
 from r1lit.callbacks.base import RolloutCallback
-from r1lit.callbacks.measures import consistency, is_stepwise, reflection_count, word_count
 from r1lit.callbacks.metrics_file import FILE, read_rows
+from r1lit.metrics.measures import consistency, is_stepwise, reflection_count, word_count
 from r1lit.types import Completion, Rollout
 
 PICTURE = "evolution.png"

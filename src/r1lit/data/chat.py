@@ -12,8 +12,8 @@ import numpy as np
 from r1lit.data.encoding import ChatEncoder
 from r1lit.data.mixing import Mixture
 from r1lit.data.packing import ChatBatch, collate, cut
-from r1lit.data.position import DealtDataModule, DealtLoader
 from r1lit.data.prompts import PromptBatches, PromptDataModule
+from r1lit.data.resumable import DealtDataModule, DealtLoader
 from r1lit.data.sources import BadRows, ChatSource, read_chats
 from r1lit.data.store import Store, is_remote, is_store, open_store, write_store
 from r1lit.errors import InputError

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from r1lit.data.formats import ChatRow
-from r1lit.data.tablefile import TableFile
+from r1lit.samples.tablefile import TableFile
 from r1lit.types import Message
 
 _TEXTS = ("prompt_id", "kind", "task", "language")

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from r1lit.data.mixing import Mixture
 from r1lit.data.packing import cut
-from r1lit.data.position import DealtDataModule, DealtLoader
 from r1lit.data.preferences import Pair, Preference, PreferenceSource, prompt_key
+from r1lit.data.resumable import DealtDataModule, DealtLoader
 from r1lit.errors import InputError
 from r1lit.policy import RewardModel
 from r1lit.policy.classifiers import padded

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from r1lit.data.position import DealtDataModule, DealtLoader
 from r1lit.data.prompt_mix import MixSampler, PromptMix
+from r1lit.data.resumable import DealtDataModule, DealtLoader
 from r1lit.data.sampler import RolloutSampler
 from r1lit.errors import InputError
 from r1lit.tasks.base import PromptSource

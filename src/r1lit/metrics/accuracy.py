@@ -8,9 +8,9 @@ from torch import Tensor
 
 from r1lit.errors import InputError
 from r1lit.functional.estimators import Interval, cons_at_k, pass_at_k
+from r1lit.grading.checkers import read_option
+from r1lit.grading.normalize import normalise, unwrap
 from r1lit.metrics.base import PromptMetric, mean
-from r1lit.rewards.checkers import read_option
-from r1lit.rewards.normalise import normalise, unwrap
 from r1lit.types import Task
 
 Grades = Tensor | Sequence[Sequence[float]]

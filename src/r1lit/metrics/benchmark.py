@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from r1lit.data.filters import Candidate
 from r1lit.errors import InputError
 from r1lit.functional.estimators import Interval
 from r1lit.metrics.accuracy import ConsAtK, PassAt1, PassAtK
@@ -14,7 +13,7 @@ from r1lit.metrics.rating import codeforces_rating
 from r1lit.metrics.shares import MeanLength, SampleMean, TruncatedShare, UnparsableShare, UnscoredShare
 from r1lit.rewards import Reward
 from r1lit.tasks.base import ANSWER_TASKS
-from r1lit.types import Prompt
+from r1lit.types import Prompt, ScoredCompletion
 
 LABELS = ("level", "subject", "type", "category")
 """Entries of a prompt's ``meta`` by which pass@1 is broken down."""
@@ -29,7 +28,7 @@ class JudgedGroup:
 
     place: int
     prompt: Prompt
-    samples: Sequence[Candidate]
+    samples: Sequence[ScoredCompletion]
     tokens: Sequence[int]
 
 
@@ -90,7 +89,7 @@ class BenchmarkMetrics(nn.Module):
             metric.update(places, [[number(sample.scores.get(name)) for sample in g.samples] for g in groups])
 
     @staticmethod
-    def _each(groups: Sequence[JudgedGroup], value: Callable[[Candidate], float]) -> list[list[float]]:
+    def _each(groups: Sequence[JudgedGroup], value: Callable[[ScoredCompletion], float]) -> list[list[float]]:
         return [[value(sample) for sample in group.samples] for group in groups]
 
     def compute(self) -> dict[str, Interval]:
@@ -119,7 +118,7 @@ def number(score: float | None) -> float:
     return math.nan if score is None else score
 
 
-def grade(sample: Candidate, judge: str) -> float:
+def grade(sample: ScoredCompletion, judge: str) -> float:
     """1 for a right sample, 0 for a wrong one, NaN for one that the judge did not judge."""
     score = sample.scores.get(judge)
     return NOT_JUDGED if score is None else float(score >= 1)

@@ -28,11 +28,6 @@ from r1lit.functional.distillation import (
     check_divergence,
     chunked_divergence,
 )
-from r1lit.modules.experience import Collector, Experience, Scored
-from r1lit.modules.journaled import raise_everywhere
-from r1lit.modules.minibatches import MicroBatch, micro_batches, random_minibatches, shapes_of
-from r1lit.modules.rollout_module import RolloutModule, mean_metrics
-from r1lit.modules.teachers import PolicyTeacher, Teacher
 from r1lit.policy import PackedBatch, Policy
 from r1lit.policy.heads import output_head
 from r1lit.policy.logprobs import packed_states
@@ -41,7 +36,12 @@ from r1lit.rewards import UNSCORED, Reward
 from r1lit.rewards.scoring import run_reward
 from r1lit.rollout import NativeEngine
 from r1lit.rollout.teacher import ServerTeacher
-from r1lit.types import Completion, Prompt, RolloutEngine, SamplingParams
+from r1lit.training.collector import Collector, Experience
+from r1lit.training.minibatches import MicroBatch, micro_batches, random_minibatches, shapes_of
+from r1lit.training.resumable_sampling import raise_everywhere
+from r1lit.training.rollout_module import RolloutModule, mean_metrics
+from r1lit.training.teachers import PolicyTeacher, Teacher
+from r1lit.types import Completion, Prompt, RolloutEngine, SamplingParams, ScoredCompletion
 
 
 @dataclass(frozen=True)
@@ -260,7 +260,7 @@ class Onlooker(Collector):
         sampling: SamplingParams,
         step: int,
         heard: Callable[[int, int, int], None] | None,
-    ) -> list[Scored]:
+    ) -> list[ScoredCompletion]:
         done: list[Completion] = []
         tokens = 0
         for completion in self.engine.generate(prompts, sampling):
@@ -273,4 +273,7 @@ class Onlooker(Collector):
             rows = [i for i, completion in enumerate(done) if reward.applies_to(completion.prompt, step)]
             scores = run_reward(reward, [done[i] for i in rows]) if rows else []
             columns[reward.name] = {i: None if s is UNSCORED else s for i, s in zip(rows, scores, strict=True)}
-        return [Scored(c, None, {name: found.get(i) for name, found in columns.items()}) for i, c in enumerate(done)]
+        return [
+            ScoredCompletion(c, {name: found.get(i) for name, found in columns.items()}, None)
+            for i, c in enumerate(done)
+        ]

@@ -13,18 +13,18 @@ from typing import Any, Literal
 
 from lightning.pytorch import Callback
 
-from r1lit.data.evaluated import EvaluatedFile
 from r1lit.errors import InputError, TrainingError
 from r1lit.functional.estimators import Interval
 from r1lit.metrics.benchmark import BenchmarkMetrics, JudgedGroup, by_label, grade, judge_of
-from r1lit.modules.experience import for_rollout
-from r1lit.modules.journaled import JournaledSampler, raise_everywhere
-from r1lit.modules.sampling_module import SamplingModule
-from r1lit.modules.stage import EVALUATION_ROLLOUT
 from r1lit.policy import Policy
 from r1lit.rewards import Reward
 from r1lit.rewards.base import check_names
 from r1lit.rollout import NativeEngine
+from r1lit.samples.evaluated import EvaluatedFile
+from r1lit.training.collector import for_rollout
+from r1lit.training.resumable_sampling import JournaledSampler, raise_everywhere
+from r1lit.training.sampling_module import SamplingModule
+from r1lit.training.stage import EVALUATION_ROLLOUT
 from r1lit.types import RolloutEngine, SamplingParams
 
 SAMPLES = "samples.parquet"

@@ -16,15 +16,15 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
 from r1lit.errors import InputError
-from r1lit.modules.experience import AdvantageScale, Collector, DynamicSampling, Experience
-from r1lit.modules.learner import Learner
-from r1lit.modules.objective import Objective
-from r1lit.modules.rollout_module import RolloutModule, mean_metrics
 from r1lit.policy import Policy
 from r1lit.policy.sharding import reshard
 from r1lit.rewards import Reward
 from r1lit.rewards.base import check_names
 from r1lit.rollout import NativeEngine
+from r1lit.training.collector import AdvantageScale, Collector, DynamicSampling, Experience
+from r1lit.training.learner import Learner
+from r1lit.training.objective import Objective
+from r1lit.training.rollout_module import RolloutModule, mean_metrics
 from r1lit.types import RolloutEngine, SamplingParams
 
 

@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from r1lit.callbacks.base import rollout_callbacks
-from r1lit.data.journal import Journal
-from r1lit.data.judge import Candidates, Judgement, MadePairs, PairJudge, make_pairs
 from r1lit.errors import InputError, TrainingError
-from r1lit.modules.experience import for_rollout
-from r1lit.modules.journaled import prompts_hash, raise_everywhere
 from r1lit.modules.reject import REJECTION_ROLLOUT
-from r1lit.modules.sampling_module import SamplingModule
 from r1lit.policy import Policy
+from r1lit.rejection.pair_generation import Candidates, Judgement, MadePairs, PairJudge, make_pairs
 from r1lit.rollout import NativeEngine
 from r1lit.rollout.openai import token_count
+from r1lit.samples.journal import Journal
+from r1lit.training.collector import for_rollout
+from r1lit.training.resumable_sampling import prompts_hash, raise_everywhere
+from r1lit.training.sampling_module import SamplingModule
 from r1lit.types import Completion, Prompt, RolloutEngine, SamplingParams
 
 JOURNAL = "judged"
@@ -40,7 +40,7 @@ class JudgeModule(SamplingModule):
             ``samples.parquet``.
         sampling: How replies are drawn; its ``n`` is 2. Prompts with fewer replies are left out and counted.
         margin: Pairs are kept where the mean verdict is larger (1 in the paper).
-        tolerance: Of the balance of lengths; see ``r1lit.data.judge.balanced``.
+        tolerance: Of the balance of lengths; see ``r1lit.rejection.pair_generation.balanced``.
         seed: Of sampling noise.
 
     Raises:

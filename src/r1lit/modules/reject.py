@@ -13,21 +13,21 @@ from typing import Any, Literal
 from lightning.pytorch import Callback
 
 from r1lit.data.chatfile import read_chat_file
-from r1lit.data.decontamination import Decontamination
-from r1lit.data.duplicates import NearDuplicates
 from r1lit.data.encoding import ChatEncoder
-from r1lit.data.filters import Filter, paper_filters
-from r1lit.data.sieve import Preference, Sieve
 from r1lit.data.store import write_store
 from r1lit.errors import InputError, TrainingError
-from r1lit.modules.experience import for_rollout
-from r1lit.modules.journaled import JournaledSampler, raise_everywhere
-from r1lit.modules.sampling_module import SamplingModule
-from r1lit.modules.selection import CHATS, Selection, Selector
 from r1lit.policy import Policy
+from r1lit.rejection.completion_filter import Preference, Sieve
+from r1lit.rejection.decontamination import Decontamination
+from r1lit.rejection.duplicates import NearDuplicates
+from r1lit.rejection.filters import Filter, paper_filters
+from r1lit.rejection.selection import CHATS, Selection, Selector
 from r1lit.rewards import Reward
 from r1lit.rewards.base import check_names
 from r1lit.rollout import NativeEngine
+from r1lit.training.collector import for_rollout
+from r1lit.training.resumable_sampling import JournaledSampler, raise_everywhere
+from r1lit.training.sampling_module import SamplingModule
 from r1lit.types import Prompt, RolloutEngine, SamplingParams
 
 DATA = "data"

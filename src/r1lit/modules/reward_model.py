@@ -18,9 +18,9 @@ from r1lit.errors import InputError
 from r1lit.functional.estimators import Interval
 from r1lit.functional.preferences import pairwise_loss, pointwise_loss
 from r1lit.modules.preference_measures import judged, preference_measures
-from r1lit.modules.updating import UpdatingModule
 from r1lit.policy import Policy, RewardModel
 from r1lit.policy.scorer import Loss
+from r1lit.training.updates import UpdatingModule
 
 
 class RewardModelModule(UpdatingModule):

@@ -15,10 +15,10 @@ from r1lit.callbacks.base import rollout_callbacks
 from r1lit.data.chat import ChatDataModule
 from r1lit.data.packing import ChatBatch, PaddedBatch, moved
 from r1lit.errors import InputError
-from r1lit.modules.stage import StageModule
 from r1lit.policy import PackedBatch, Policy
 from r1lit.rewards import Reward
 from r1lit.rollout import NativeEngine
+from r1lit.training.stage import StageModule
 from r1lit.types import RolloutEngine, SamplingParams
 
 
@@ -31,7 +31,7 @@ class SFTModule(StageModule):
     Args:
         policy: The policy to train.
         optimizer: Makes the optimiser; the paper's peak rate is 5e-5.
-        scheduler: Makes the schedule, such as ``r1lit.modules.schedules.CosineToTenth``; a ``PlannedSchedule`` is told
+        scheduler: Makes the schedule, such as ``r1lit.training.schedules.CosineToTenth``; a ``PlannedSchedule`` is told
             the number of updates. None keeps the rate.
         rewards: Judges for measuring: of correctness and format. May be empty.
         evaluation: How completions are drawn in validation and test; None takes the paper's temperature 0.6 and top-p

@@ -4,7 +4,7 @@ import re
 from html import escape
 from typing import Any
 
-from r1lit.callbacks.measures import REFLECTION_WORDS, REFLECTION_WORDS_ZH
+from r1lit.metrics.measures import REFLECTION_WORDS, REFLECTION_WORDS_ZH
 from r1lit.report.data import Report
 from r1lit.report.evolution import PANELS, RULE, Aha, Evolution
 from r1lit.report.html import chart

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from r1lit.callbacks.evolution import running_mean
-from r1lit.callbacks.measures import first_reflection, reflection_count
+from r1lit.grading.language import language_consistency
+from r1lit.metrics.measures import first_reflection, reflection_count
 from r1lit.report.runs import Stage
-from r1lit.rewards.language import language_consistency
 
 PANELS = (
     ("Accuracy", "share of completions", {"reward/accuracy": "accuracy", "reward/format": "format"}),

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from r1lit.callbacks.measures import GENERAL_MEANS, MEANS, prompt_values, rows_by_prompt, summarise
 from r1lit.callbacks.samples import FILE as SAMPLES
 from r1lit.freshness import STAGE_FILE
+from r1lit.metrics.measures import GENERAL_MEANS, MEANS, prompt_values, rows_by_prompt, summarise
 from r1lit.report.runs import Stage
 
 REFLECTIONS = "reflections"

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from r1lit.errors import InputError
-from r1lit.rewards.answers import TIMEOUT_S, AnswerTimeout
+from r1lit.grading.answers import TIMEOUT_S, AnswerTimeout
+from r1lit.grading.checkers import CHECKERS
+from r1lit.grading.workers import Job, close_pools, run_jobs
 from r1lit.rewards.base import UNSCORED, Reward, Score
-from r1lit.rewards.checkers import CHECKERS
-from r1lit.rewards.workers import Job, close_pools, run_jobs
 from r1lit.types import Completion, Kind, Task
 
 

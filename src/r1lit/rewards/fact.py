@@ -7,9 +7,9 @@ knows the right fact, a rule can look: it serves as held-out check and enters no
 import re
 from collections.abc import Sequence
 
+from r1lit.grading.language import language_consistency
+from r1lit.grading.parsing import summary
 from r1lit.rewards.base import Reward
-from r1lit.rewards.language import language_consistency
-from r1lit.rewards.parsing import summary
 from r1lit.types import Completion, Kind, Prompt, Task
 
 FULL, CURT, MISSED = 1.0, 0.5, 0.0

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from r1lit.errors import InputError
+from r1lit.grading.workers import Reply, WorkerPool
 from r1lit.rewards.base import UNSCORED, CompletionError, Reward, Score
-from r1lit.rewards.workers import Reply, WorkerPool
 from r1lit.types import Completion, Kind, Task
 
 ScoreFunction = Callable[[Sequence[Completion]], Sequence[Score]]

@@ -21,9 +21,9 @@ from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from r1lit.errors import InputError, TrainingError
+from r1lit.grading.parsing import summary
 from r1lit.rewards.base import UNSCORED, Score
 from r1lit.rewards.http_failures import NoRedirect, RequestFailure, Waits, one_line
-from r1lit.rewards.parsing import summary
 from r1lit.types import Completion
 
 log = logging.getLogger(__name__)

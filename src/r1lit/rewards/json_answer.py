@@ -12,8 +12,8 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from r1lit.errors import InputError
+from r1lit.grading.structured import reference_json, reply_json, same_json
 from r1lit.rewards.base import Reward
-from r1lit.rewards.structured import reference_json, reply_json, same_json
 from r1lit.types import Completion, Kind, Prompt, Task
 
 SCHEMA = "schema"

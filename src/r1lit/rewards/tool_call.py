@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from r1lit.errors import InputError
+from r1lit.grading.structured import reference_calls, reply_calls, same_calls
 from r1lit.rewards.base import Reward
-from r1lit.rewards.structured import reference_calls, reply_calls, same_calls
 from r1lit.types import Completion, Kind, Task
 
 

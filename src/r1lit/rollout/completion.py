@@ -8,8 +8,8 @@ from torch import Tensor
 
 from r1lit.errors import InputError
 from r1lit.functional.sampling import row_key
+from r1lit.grading.parsing import parse_response
 from r1lit.policy import Policy
-from r1lit.rewards.parsing import parse_response
 from r1lit.types import Completion, FinishReason, Prompt, SamplingParams
 
 

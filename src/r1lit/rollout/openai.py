@@ -11,10 +11,10 @@ from typing import Any
 
 from r1lit.errors import InputError
 from r1lit.functional.sampling import row_key
-from r1lit.rewards.parsing import parse_response
-from r1lit.rollout.calls import Request, Server, answers
+from r1lit.grading.parsing import parse_response
+from r1lit.rollout.client import Request, Server, answers
 from r1lit.rollout.completion import check_sampling
-from r1lit.rollout.serving import MalformedAnswer
+from r1lit.rollout.retries import MalformedAnswer
 from r1lit.types import Completion, FinishReason, Prompt, SamplingParams
 
 # A filter that cut an answer off makes it as unfit as the length limit does.

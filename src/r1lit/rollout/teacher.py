@@ -13,8 +13,8 @@ import torch
 from r1lit.errors import InputError
 from r1lit.functional.distillation import TeacherTop
 from r1lit.policy import Policy
-from r1lit.rollout.calls import Request, Server, answers
-from r1lit.rollout.serving import MalformedAnswer
+from r1lit.rollout.client import Request, Server, answers
+from r1lit.rollout.retries import MalformedAnswer
 from r1lit.types import Completion, Prompt
 
 LEAST = -100.0

@@ -4,7 +4,6 @@ from r1lit.tasks.base import Columns, Defaults, PromptSource, prompts_from_rows
 from r1lit.tasks.files import FilePrompts
 from r1lit.tasks.hub import HubPrompts
 from r1lit.tasks.reasoning_gym import ReasoningGymPrompts
-from r1lit.tasks.tiny_world import TinyWorldPrompts, TinyWorldRequests
 
 __all__ = [
     "Columns",
@@ -13,7 +12,5 @@ __all__ = [
     "HubPrompts",
     "PromptSource",
     "ReasoningGymPrompts",
-    "TinyWorldPrompts",
-    "TinyWorldRequests",
     "prompts_from_rows",
 ]

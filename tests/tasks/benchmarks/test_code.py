@@ -3,7 +3,8 @@ import json
 import pytest
 
 from r1lit.errors import InputError
-from r1lit.rewards.code import CodeReward, read_code_tests
+from r1lit.grading.programs import read_code_tests
+from r1lit.rewards.code import CodeReward
 from r1lit.sandbox import trouble
 from r1lit.tasks.benchmarks import HumanEvalPrompts, MBPPPrompts
 from r1lit.types import Completion

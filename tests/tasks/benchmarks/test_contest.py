@@ -7,7 +7,7 @@ import zlib
 import pytest
 
 from r1lit.errors import InputError
-from r1lit.rewards.code import read_code_tests
+from r1lit.grading.programs import read_code_tests
 from r1lit.sandbox import CallTest, IOTest
 from r1lit.tasks.benchmarks import CodeforcesPrompts, ContestPrompts, LiveCodeBenchPrompts
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from r1lit.rewards.instructions import check_instructions
+from r1lit.grading.instructions import check_instructions
 from r1lit.tasks.benchmarks.source import BenchmarkPrompts, Row
 from r1lit.types import Prompt
 

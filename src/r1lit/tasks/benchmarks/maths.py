@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from r1lit.errors import InputError
-from r1lit.rewards.parsing import last_boxed
+from r1lit.grading.parsing import last_boxed
 from r1lit.tasks.benchmarks.source import BenchmarkPrompts, Row
 from r1lit.tasks.files import delimiter_of, first_cells
 from r1lit.types import Prompt

@@ -1,0 +1,150 @@
+"""Programs in completions, and the tests of a prompt."""
+
+import ast
+import json
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from r1lit.errors import InputError
+from r1lit.grading.parsing import split_reasoning
+from r1lit.sandbox import AssertTest, CallTest, IOTest, Isolation, Limits, Test, Verdict, judge
+from r1lit.sandbox.names import names_of
+from r1lit.types import Completion, Prompt
+
+_FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*([^\s`]*)[^`]*")
+_FUTURE = re.compile(r"^from __future__ import [\w, ]+$", re.MULTILINE)
+_TAG = re.compile(r"</?answer>")
+_PYTHON = ("python", "python3", "py")
+
+
+def extract_program(text: str) -> str | None:
+    """The program in a completion: the last fenced block of Python after the reasoning.
+
+    Without a block that says it is Python the last one that says nothing; without any fence the whole answer;
+    None if that is empty. ``<answer>`` tags do not count. A block that is cut off counts as it is.
+    """
+    rest = _TAG.sub("\n", split_reasoning(text)[1]).strip("\n")  # not spaces: the first line may be indented
+    blocks = _blocks(rest)
+    for languages in (_PYTHON, ("",)):
+        found = [code for language, code in blocks if language in languages]
+        if found:
+            return found[-1] if found[-1].strip() else None
+    if blocks:
+        return None
+    return rest if rest.strip() else None
+
+
+def _blocks(text: str) -> list[tuple[str, str]]:
+    """Language and content of all fenced blocks, in order."""
+    blocks: list[tuple[str, str]] = []
+    fence, language, lines = "", "", list[str]()
+    for line in text.split("\n"):
+        match = _FENCE.fullmatch(line.rstrip())
+        if not fence:
+            if match:
+                fence, language, lines = match.group(1), match.group(2).lower(), []
+        elif match and not match.group(2) and match.group(1).startswith(fence):
+            blocks.append((language, "\n".join(lines) + "\n"))
+            fence = ""
+        else:
+            lines.append(line)
+    return [*blocks, (language, "\n".join(lines) + "\n")] if fence else blocks
+
+
+def read_code_tests(prompt: Prompt) -> list[Test]:
+    """The tests of a prompt of task ``code``.
+
+    They stand in ``prompt.meta["tests"]``, or as JSON in ``prompt.answer``: a list of ``{"stdin", "expected"}`` for
+    scripts, or of ``{"code"}`` (with ``"setup"`` and ``"names"``, see ``AssertTest``) for asserts and ``{"name",
+    "args", "expected"}`` (with ``"keywords"``) for calls; those with an expected value may have a ``"tolerance"``. A
+    mere string is an assert test.
+
+    Raises:
+        InputError: If there are none, they are of no such form, or what they take from the program is unclear.
+    """
+    value = prompt.meta.get("tests", prompt.answer)
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = [value]  # assert statements
+    if not isinstance(value, Sequence) or not value:
+        raise InputError(f"prompt {prompt.id!r}: no tests; give task code a list of them in meta['tests']")
+    return [_test(prompt, number, item) for number, item in enumerate(value)]
+
+
+def _test(prompt: Prompt, number: int, item: Any) -> Test:
+    if isinstance(item, str):
+        return _assert_test(prompt, {"code": item})
+    if isinstance(item, Mapping):
+        tolerance = float(item.get("tolerance") or 0.0)
+        if "code" in item:
+            return _assert_test(prompt, item)
+        if "stdin" in item and "expected" in item:
+            return IOTest(str(item["stdin"]), str(item["expected"]), tolerance)
+        if {"name", "args", "expected"} <= item.keys():
+            keywords = item.get("keywords") or {}
+            return CallTest(str(item["name"]), list(item["args"]), item["expected"], keywords, tolerance)
+    raise InputError(
+        f"prompt {prompt.id!r}: test {number} of meta['tests'] is neither {{stdin, expected}}, nor "
+        "{name, args, expected}, nor {code}"
+    )
+
+
+def _assert_test(prompt: Prompt, item: Mapping[str, Any]) -> AssertTest:
+    names = item.get("names")
+    test = AssertTest(str(item["code"]), str(item.get("setup") or ""), None if names is None else tuple(names))
+    try:
+        names_of(test)
+    except InputError as error:
+        raise InputError(f"prompt {prompt.id!r}: {error}") from error
+    return test
+
+
+def whole_program(prompt: Prompt, code: str) -> str:
+    """The code behind what the problem gives (``prompt.meta["prelude"]``), which tests may use.
+
+    Indented code continues the prelude's last function, as completions of HumanEval do.
+    """
+    prelude = str(prompt.meta.get("prelude") or "")
+    if not prelude.strip():
+        return code
+    first = next((line for line in code.split("\n") if line.strip()), "")
+    if first[:1].isspace():
+        return f"{prelude.rstrip()}\n{code}"
+    try:
+        ast.parse(prelude)
+    except (SyntaxError, ValueError):  # it ends with a signature
+        prelude = f"{prelude.rstrip()}\n    pass"
+    future = "".join(f"{line}\n" for line in _FUTURE.findall(code))  # must come first
+    return f"{future}{prelude}\n\n{_FUTURE.sub('', code)}"
+
+
+def run_program(
+    completion: Completion,
+    limits: Limits | None = None,
+    isolation: Isolation = "auto",
+    stop_at_failure: bool = True,
+    stop: threading.Event | None = None,
+) -> Verdict | None:
+    """Judges a completion's program by its prompt's tests; None if it has none.
+
+    Args:
+        completion: Of a prompt with tests.
+        limits: What the program may use.
+        isolation: See ``r1lit.sandbox.judge``.
+        stop_at_failure: Whether to leave out the tests after the first that fails.
+        stop: Breaks judging off when it is set.
+
+    Raises:
+        InputError: If the prompt has no usable tests, or no sandbox works here.
+        SandboxError: If the sandbox failed twice.
+    """
+    tests = read_code_tests(completion.prompt)
+    code = extract_program(completion.text)
+    if code is None:
+        return None
+    program = whole_program(completion.prompt, code)
+    return judge(program, tests, limits, isolation=isolation, stop_at_failure=stop_at_failure, stop=stop)

@@ -1,0 +1,1 @@
+"""From samples to training data: filters, near-duplicates, decontamination, rewriting and selection."""

@@ -1,0 +1,1 @@
+"""Samples on disk: how they are written, read and resumed."""

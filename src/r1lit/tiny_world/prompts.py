@@ -1,0 +1,56 @@
+"""Puzzles as prompts: the training stream and the held-out set."""
+
+import random
+from typing import Literal
+
+from r1lit.errors import InputError
+from r1lit.tasks.base import PromptSource
+from r1lit.tiny_world.authors import question
+from r1lit.tiny_world.documents import LANGUAGES, LEVELS
+from r1lit.tiny_world.puzzles import draw_puzzle, solution
+from r1lit.types import Message, Prompt
+
+PATIENCE = 20_000
+"""Puzzles drawn in vain before there are taken to be no more."""
+
+
+class TinyWorldPrompts(PromptSource):
+    """Puzzles of the tiny world, half in English and half in Chinese, half with three numbers and half with four.
+
+    Args:
+        split: ``train``, or ``held_out``: puzzles that neither the base nor any stage has seen.
+        n: How many.
+        seed: Which; the measures of all stages use the same.
+    """
+
+    def __init__(self, split: Literal["train", "held_out"] = "train", n: int = 4096, seed: int = 0) -> None:
+        if n < 1:
+            raise InputError(f"TinyWorldPrompts: n is {n}; give at least 1")
+        self.split, self.n, self.seed = split, n, seed
+
+    def load(self) -> list[Prompt]:
+        """The prompts; no puzzle comes twice in one language."""
+        rng = random.Random(f"r1lit/tiny-world/{self.split}/{self.seed}")
+        found: dict[str, Prompt] = {}
+        misses = 0
+        while len(found) < self.n:
+            misses += 1
+            if misses > PATIENCE:
+                raise InputError(f"TinyWorldPrompts: n is {self.n}, but {self.split!r} has fewer puzzles; lower n")
+            place = len(found)
+            language, terms = LANGUAGES[place % 2], LEVELS[place // 2 % 2]
+            puzzle = draw_puzzle(rng, terms)
+            prompt_id = f"tiny/{puzzle.key}/{language}"
+            if puzzle.held_out != (self.split == "held_out") or prompt_id in found:
+                continue
+            misses = 0
+            found[prompt_id] = Prompt(
+                id=prompt_id,
+                messages=(Message("user", question(puzzle, language)),),
+                answer=solution(puzzle),
+                task="logic",
+                language=language,
+                source=f"tiny world ({self.split})",
+                meta={"numbers": puzzle.numbers, "target": puzzle.target, "level": terms - 2},
+            )
+        return list(found.values())

@@ -1,0 +1,57 @@
+"""A newborn of the tiny world: a tokenizer that knows the world's words, and a model that knows nothing.
+
+    python -m r1lit.tiny_world.seed_model runs/tiny/newborn --hidden 96 --layers 4
+
+``make base`` then has it read the corpus.
+"""
+
+import random
+from pathlib import Path
+
+import torch
+from jsonargparse import auto_cli
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from r1lit.tiny_world.authors import Habits
+from r1lit.tiny_world.documents import draw_document
+from r1lit.tiny_world.tokenizer import train_tokenizer
+
+TOKENIZER_DOCUMENTS = 20000
+"""Documents that the tokenizer's merges are learnt from."""
+CONTEXT = 512
+
+
+def seed_model(folder: str, hidden: int = 96, layers: int = 4, vocabulary: int = 900, seed: int = 0) -> None:
+    """Writes a model with random weights and its tokenizer as a Hugging Face directory.
+
+    Args:
+        folder: Where to.
+        hidden: Width; four heads, two of keys and values.
+        layers: Decoder layers.
+        vocabulary: Size of the tokenizer.
+        seed: Of the weights.
+    """
+    rng = random.Random(1)  # the tokenizer is the same for all sizes and seeds
+    documents = [draw_document(rng, Habits()) for _ in range(TOKENIZER_DOCUMENTS)]
+    tokenizer = train_tokenizer((d.context + d.answer for d in documents), vocabulary)
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=hidden * 8 // 3,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    auto_cli(seed_model)

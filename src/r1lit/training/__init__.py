@@ -1,0 +1,1 @@
+"""What the modules of several stages share: sampling, scoring, updates and their limits."""
