@@ -126,7 +126,7 @@ def test_prompts_come_back_as_they_were(run):
     from r1lit.samples.evaluated import read_evaluated
     from r1lit.tiny_world import TinyWorldPrompts
 
-    stored = [prompt for prompt, _, _ in read_evaluated(run / "samples.parquet")]
+    stored = [group[0].completion.prompt for group in read_evaluated(run / "samples.parquet")]
     made = TinyWorldPrompts(split="held_out", n=4).load()
     assert [(p.id, p.messages, p.answer, p.kind, p.task, p.language) for p in stored] == [
         (p.id, p.messages, p.answer, p.kind, p.task, p.language) for p in made

@@ -1,5 +1,6 @@
 """``r1lit rescore``: judges the stored samples of an evaluation anew, without the model."""
 
+import itertools
 import json
 import sys
 import time
@@ -17,10 +18,10 @@ from r1lit.callbacks.stage import shown
 from r1lit.errors import InputError
 from r1lit.freshness import STAGE_FILE, write_json
 from r1lit.functional.estimators import Interval
-from r1lit.metrics.benchmark import BenchmarkMetrics, JudgedGroup, by_label, judge_of
+from r1lit.metrics.benchmark import BenchmarkMetrics, by_label, judge_of
 from r1lit.rewards import Reward
 from r1lit.rewards.scoring import score_completions
-from r1lit.samples.evaluated import JudgedPrompt, flat, read_evaluated
+from r1lit.samples.evaluated import read_evaluated
 from r1lit.types import ScoredCompletion
 
 SAMPLES = "samples.parquet"
@@ -29,6 +30,8 @@ MOST_SHOWN = 10
 """Samples whose scores changed that are printed; the file has them all."""
 _CHUNK = 256
 _NOTICE_S = 10.0
+Group = list[ScoredCompletion]
+"""The samples of one prompt, with their scores."""
 
 
 class Change(NamedTuple):
@@ -66,7 +69,7 @@ def rescore(
     record = _record(samples)
     if rewards is None:
         rewards = _rewards_of(record, samples)
-    known = [*prompts[0][1][0].scores]
+    known = [*prompts[0][0].scores]
     old_judge = str(record.get("judge") or known[0])
     if judge is None and old_judge in [reward.name for reward in rewards]:
         judge = old_judge
@@ -82,7 +85,7 @@ def rescore(
     changed = _changes(prompts, judged)
     found = {
         "samples": str(samples),
-        "count": sum(1 for _ in flat(judged)),
+        "count": sum(map(len, judged)),
         "judge": judge,
         "identical": _same(before, after) and not changed,
         "metrics": after,
@@ -94,13 +97,12 @@ def rescore(
 
 
 def figures(
-    prompts: Sequence[JudgedPrompt], rewards: Sequence[str], judge: str, ks: Sequence[int] | None
+    groups: Sequence[Group], rewards: Sequence[str], judge: str, ks: Sequence[int] | None
 ) -> dict[str, Interval]:
     """The metrics of an evaluation, as ``EvaluationModule`` computes them."""
-    groups = [JudgedGroup(place, *prompt) for place, prompt in enumerate(prompts)]
-    benchmark = BenchmarkMetrics(rewards, judge, max(len(group.samples) for group in groups), ks)
-    benchmark.update(groups)
-    return benchmark.compute() | by_label(groups, judge)
+    benchmark = BenchmarkMetrics(rewards, judge, max(map(len, groups)), ks)
+    benchmark.update(enumerate(groups))
+    return benchmark.compute() | by_label(enumerate(groups), judge)
 
 
 def _record(samples: Path) -> dict[str, Any]:
@@ -121,22 +123,22 @@ def _rewards_of(record: dict[str, Any], samples: Path) -> list[Reward]:
     return rewards
 
 
-def _judged(prompts: Sequence[JudgedPrompt], rewards: Sequence[Reward]) -> list[JudgedPrompt]:
-    """The prompts with new scores; chunks of whole prompts, so that progress can be told."""
-    found: list[JudgedPrompt] = []
-    shown_at, total = time.monotonic(), len(prompts)
-    waiting: list[JudgedPrompt] = []
-    for number, prompt in enumerate(prompts, 1):
-        waiting.append(prompt)
-        if sum(len(group) for _, group, _ in waiting) < _CHUNK and number < total:
+def _judged(groups: Sequence[Group], rewards: Sequence[Reward]) -> list[Group]:
+    """The groups with new scores; chunks of whole groups, so that progress can be shown."""
+    found: list[Group] = []
+    shown_at, total = time.monotonic(), len(groups)
+    waiting: list[Group] = []
+    for number, group in enumerate(groups, 1):
+        waiting.append(group)
+        if sum(map(len, waiting)) < _CHUNK and number < total:
             continue
-        completions = [candidate.completion for candidate, _ in flat(waiting)]
+        completions = [sample.completion for sample in itertools.chain(*waiting)]
         scores = score_completions(rewards, completions, 0)
         fresh = iter(
             ScoredCompletion(c, {name: column[i] for name, column in scores.rewards.items()}, scores.totals[i])
             for i, c in enumerate(completions)
         )
-        found += [(prompt, [next(fresh) for _ in group], tokens) for prompt, group, tokens in waiting]
+        found += [[next(fresh) for _ in group] for group in waiting]
         waiting = []
         if time.monotonic() - shown_at > _NOTICE_S:
             shown_at = time.monotonic()
@@ -144,10 +146,10 @@ def _judged(prompts: Sequence[JudgedPrompt], rewards: Sequence[Reward]) -> list[
     return found
 
 
-def _changes(before: Sequence[JudgedPrompt], after: Sequence[JudgedPrompt]) -> list[Change]:
+def _changes(before: Sequence[Group], after: Sequence[Group]) -> list[Change]:
     return [
         Change(old.completion.prompt.id, old.completion.sample, name, old.scores[name], score, new.completion.answer)
-        for (old, _), (new, _) in zip(flat(before), flat(after), strict=True)
+        for old, new in zip(itertools.chain(*before), itertools.chain(*after), strict=True)
         for name, score in new.scores.items()
         if name in old.scores and old.scores[name] != score
     ]

@@ -84,6 +84,12 @@ class Completion:
     """What stands between the think tags, or before the answer; None where there is none."""
     answer: str | None = None
     """The extracted final answer; None where none was found."""
+    tokens: int = -1
+    """How many tokens were sampled: the number of ``token_ids``, or what a server that hides them reports."""
+
+    def __post_init__(self) -> None:
+        if self.tokens < 0:
+            object.__setattr__(self, "tokens", len(self.token_ids))
 
 
 @dataclass(frozen=True, slots=True)

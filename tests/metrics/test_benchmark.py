@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 import r1lit
 from r1lit.errors import InputError
-from r1lit.metrics.benchmark import BenchmarkMetrics, JudgedGroup, by_label, judge_of, powers
+from r1lit.metrics.benchmark import BenchmarkMetrics, by_label, judge_of, powers
 from r1lit.rewards import AccuracyReward, FormatReward
 from r1lit.types import Completion, Message, Prompt, ScoredCompletion
 
@@ -23,13 +23,13 @@ def group(place, rows, task="math", **meta):
     prompt = Prompt(f"p/{place}", (Message("user", "?"),), "1", task=task, meta=meta)
     samples = [
         ScoredCompletion(
-            Completion(prompt, i, (), (), (), "text", reason, None, answer),
+            Completion(prompt, i, (), (), (), "text", reason, None, answer, tokens),
             {"accuracy": accuracy, "format": style},
             None if accuracy is None else accuracy,
         )
-        for i, (answer, accuracy, style, _, reason) in enumerate(rows)
+        for i, (answer, accuracy, style, tokens, reason) in enumerate(rows)
     ]
-    return JudgedGroup(place, prompt, samples, [row[3] for row in rows])
+    return place, samples
 
 
 GROUPS = [

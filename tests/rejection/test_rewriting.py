@@ -14,7 +14,7 @@ from r1lit.types import Message, Prompt, SamplingParams
 def completion(reasoning="  So   7 \\frac{1}{2}.\n\n\n\nSo it is. So it is. ", answer="{x}", language="en", sample=0):
     prompt = Prompt("p", (Message("user", "What is {answer}?"),), language=language)
     text = f"<think>{reasoning}</think><answer>{answer}</answer>"
-    return completion_of(prompt, {"sample": sample, "text": text, "finish_reason": "stop"})
+    return completion_of(prompt, {"sample": sample, "text": text, "finish_reason": "stop", "tokens": 9})
 
 
 def rewritten(rewriter, *completions):
@@ -44,7 +44,7 @@ def test_rule_rewriter_with_a_summary_in_the_prompts_language():
 
 
 def test_what_has_no_answer_is_not_rewritten():
-    bare = completion_of(completion().prompt, {"sample": 0, "text": "just words", "finish_reason": "stop"})
+    bare = completion_of(completion().prompt, {"sample": 0, "text": "just words", "finish_reason": "stop", "tokens": 9})
     assert rewritten(RuleRewriter(), bare) == [None]
 
 

@@ -22,7 +22,6 @@ import r1lit
 from r1lit.errors import InputError, TrainingError
 from r1lit.rollout import OpenAIEngine
 from r1lit.rollout import retries as patience
-from r1lit.rollout.openai import token_count
 from r1lit.types import Message, Prompt, SamplingParams
 
 openai = pytest.importorskip("openai", reason="needs the package openai (extra openai)")
@@ -125,7 +124,7 @@ def test_each_sample_is_a_request_with_its_own_seed(script):
     sampling = SamplingParams(n=3, temperature=0.7, top_p=0.9, top_k=5, max_new_tokens=11, stop=("###",), seed=4)
     found = run(server, 4, sampling, extra={"min_p": 0.1}, system="Be brief.")
     assert [(c.prompt.id, c.sample) for c in found] == [(f"p{i}", s) for i in range(4) for s in range(3)]
-    assert {token_count(c) for c in found} == {7}
+    assert {c.tokens for c in found} == {7}
     path, body = server.requests[0]
     assert path == "/v1/chat/completions"
     assert body["messages"][0] == {"role": "system", "content": "Be brief."}
@@ -146,7 +145,7 @@ def test_several_samples_of_one_request(script):
     found = run(server, 2, SamplingParams(n=5), samples_per_request=3)
     assert [(c.sample, c.text) for c in found[:5]] == [(0, "0"), (1, "1"), (2, "2"), (3, "0"), (4, "1")]
     assert sorted(body["n"] for _, body in server.requests) == [2, 2, 3, 3]
-    assert [token_count(c) for c in found[:5]] == [4, 3, 3, 5, 5]
+    assert [c.tokens for c in found[:5]] == [4, 3, 3, 5, 5]
 
 
 @pytest.mark.parametrize(
@@ -185,7 +184,7 @@ def test_text_completions_with_a_template(script):
     assert (path, body["prompt"]) == ("/v1/completions", "User: question 0\nAssistant: <think>")
     assert (found.text, found.reasoning, found.answer) == (" <think>a</think><answer>4</answer>", "a", "4")
     assert found.logprobs == (-1.0, -0.5)
-    assert token_count(found) == 2  # the server gave no usage
+    assert found.tokens == 2  # the server gave no usage
 
 
 def test_log_probabilities_of_a_chat(script):
@@ -446,19 +445,19 @@ def test_a_real_server(served):
     sampling = SamplingParams(n=3, max_new_tokens=60)
     found = list(engine.generate(PUZZLES, sampling))
     assert sorted((c.prompt.id, c.sample) for c in found) == [(p.id, s) for p in PUZZLES for s in range(3)]
-    assert all(0 < token_count(c) <= 60 for c in found)
+    assert all(0 < c.tokens <= 60 for c in found)
     assert sum("<answer>" in c.text for c in found) > 3  # of 18; the server's noise has no seed, and half is cut off
     assert len({c.text for c in found}) > 6
     assert {c.finish_reason for c in found} <= {"stop", "length"}
     short = list(engine.generate(PUZZLES[:2], SamplingParams(max_new_tokens=3)))
-    assert [(c.finish_reason, token_count(c)) for c in short] == [("length", 3)] * 2
+    assert [(c.finish_reason, c.tokens) for c in short] == [("length", 3)] * 2
 
 
 def test_a_real_server_completes_text(served):
     engine = OpenAIEngine(served.url, str(served.model), template="User: {question}\nAssistant:")
     (found,) = engine.generate(PUZZLES[:1], SamplingParams(max_new_tokens=60, temperature=0.0))
     assert found.text.startswith("<think>")
-    assert 0 < token_count(found) <= 60
+    assert 0 < found.tokens <= 60
 
 
 def test_a_model_that_a_real_server_does_not_have(served):

@@ -5,7 +5,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from r1lit.errors import InputError
-from r1lit.rollout.openai import token_count
 from r1lit.rollout.recorded import ReplayEngine
 from r1lit.types import Message, Prompt, SamplingParams
 
@@ -31,7 +30,7 @@ def recorded(tmp_path):
 
 def found(engine, n):
     rows = engine.generate(PROMPTS, SamplingParams(n=n))
-    return [(c.prompt.id, c.sample, c.reasoning, c.answer, token_count(c)) for c in rows]
+    return [(c.prompt.id, c.sample, c.reasoning, c.answer, c.tokens) for c in rows]
 
 
 def test_latest_rollouts_come_first(tmp_path):

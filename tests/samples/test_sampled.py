@@ -16,21 +16,21 @@ PROMPT = Prompt("p/1", (Message("user", "1 + 1?"),), answer="2", language="zh", 
 
 
 def group():
-    rows = [("<think>a</think><answer>2</answer>", "stop"), ("cut off at", "length")]
+    rows = [("<think>a</think><answer>2</answer>", "stop", 7), ("cut off at", "length", 3)]
     return [
         ScoredCompletion(
-            completion_of(PROMPT, {"sample": i, "text": text, "finish_reason": reason}),
+            completion_of(PROMPT, {"sample": i, "text": text, "finish_reason": reason, "tokens": tokens}),
             {"accuracy": 1.0 - i, "format": None},
             None if i else 1.1,
         )
-        for i, (text, reason) in enumerate(rows)
+        for i, (text, reason, tokens) in enumerate(rows)
     ]
 
 
 def test_an_entry_gives_the_group_back():
-    entry = json.loads(json.dumps(to_entry(PROMPT, group(), [7, 3], 1.25)))
+    entry = json.loads(json.dumps(to_entry(PROMPT, group(), 1.25)))
     assert entry["key"] == "p/1"
-    assert from_entry(PROMPT, entry) == (group(), [7, 3])
+    assert from_entry(PROMPT, entry) == group()
     assert group()[0].completion.answer == "2"
 
 
@@ -38,8 +38,8 @@ def test_an_entry_gives_the_group_back():
 def test_samples_file(tmp_path, monkeypatch, at_once):
     monkeypatch.setattr(tablefile, "ROWS_AT_ONCE", at_once)
     with SamplesFile(tmp_path / "s.parquet", ["accuracy", "format"]) as file:
-        file.add(group()[0], 7, None, "again")
-        file.add(group()[1], 3, "truncated")
+        file.add(group()[0], None, "again")
+        file.add(group()[1], "truncated")
     rows = pq.read_table(tmp_path / "s.parquet").to_pylist()
     assert [(row["sample"], row["tokens"], row["dropped"], row["rewritten"]) for row in rows] == [
         (0, 7, None, "again"),

@@ -2,13 +2,12 @@
 
 from r1lit.metrics.accuracy import ConsAtK, PassAt1, PassAtK, vote_key
 from r1lit.metrics.base import PromptMetric
-from r1lit.metrics.benchmark import BenchmarkMetrics, JudgedGroup, by_label
+from r1lit.metrics.benchmark import BenchmarkMetrics, by_label
 from r1lit.metrics.shares import MeanLength, SampleMean, TruncatedShare, UnparsableShare, UnscoredShare
 
 __all__ = [
     "BenchmarkMetrics",
     "ConsAtK",
-    "JudgedGroup",
     "MeanLength",
     "PassAt1",
     "PassAtK",

@@ -1,8 +1,7 @@
 """The figures of a benchmark: all metrics together, over prompts with their judged samples."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from torch import nn
 
@@ -22,14 +21,8 @@ MOST_LABELS = 20
 NOT_JUDGED = math.nan
 
 
-@dataclass(frozen=True, slots=True)
-class JudgedGroup:
-    """A prompt at its place in the data set, its samples with their scores, and their lengths in tokens."""
-
-    place: int
-    prompt: Prompt
-    samples: Sequence[ScoredCompletion]
-    tokens: Sequence[int]
+Groups = Iterator[tuple[int, Sequence[ScoredCompletion]]]
+"""Scored groups, each with the index of its prompt in the data set."""
 
 
 class BenchmarkMetrics(nn.Module):
@@ -63,34 +56,36 @@ class BenchmarkMetrics(nn.Module):
         self._means = [SampleMean(seed=seed) for _ in rewards]
         self.means = nn.ModuleList(self._means)
 
-    def update(self, groups: Iterable[JudgedGroup]) -> None:
+    def update(self, groups: Iterable[tuple[int, Sequence[ScoredCompletion]]]) -> None:
         """Takes prompts, of which other processes may have others."""
-        for group in groups:
-            self._update([group])
-        self._update([])  # so that a process without any takes part
+        for index, group in groups:
+            self._update([index], [group])
+        self._update([], [])  # so that a process without any takes part
 
-    def _update(self, groups: Sequence[JudgedGroup]) -> None:
-        places = [group.place for group in groups]
-        correct = [[grade(sample, self.judge) for sample in group.samples] for group in groups]
-        self.pass_at_1.update(places, correct)
+    def _update(self, indices: list[int], groups: Sequence[Sequence[ScoredCompletion]]) -> None:
+        correct = [[grade(sample, self.judge) for sample in group] for group in groups]
+        self.pass_at_1.update(indices, correct)
         if self.pass_at_k is not None:
-            self.pass_at_k.update(places, correct)
-        answers = [[sample.completion.answer for sample in group.samples] for group in groups]
-        voting = [i for i, group in enumerate(groups) if group.prompt.task in ANSWER_TASKS]
+            self.pass_at_k.update(indices, correct)
+        answers = [[sample.completion.answer for sample in group] for group in groups]
+        tasks = [group[0].completion.prompt.task for group in groups]
+        voting = [i for i, task in enumerate(tasks) if task in ANSWER_TASKS]
         self.consensus.update(
-            [places[i] for i in voting], [answers[i] for i in voting], [correct[i] for i in voting],
-            [groups[i].prompt.task for i in voting],
+            [indices[i] for i in voting], [answers[i] for i in voting], [correct[i] for i in voting],
+            [tasks[i] for i in voting],
         )  # fmt: skip
-        self.unparsable.update([places[i] for i in voting], [[float(a is None) for a in answers[i]] for i in voting])
-        self.mean_length.update(places, [[float(count) for count in group.tokens] for group in groups])
-        self.truncated.update(places, self._each(groups, lambda s: float(s.completion.finish_reason == "length")))
-        self.unscored.update(places, self._each(groups, lambda s: float(s.total is None)))
+        self.unparsable.update([indices[i] for i in voting], [[float(a is None) for a in answers[i]] for i in voting])
+        self.mean_length.update(indices, self._each(groups, lambda s: float(s.completion.tokens)))
+        self.truncated.update(indices, self._each(groups, lambda s: float(s.completion.finish_reason == "length")))
+        self.unscored.update(indices, self._each(groups, lambda s: float(s.total is None)))
         for name, metric in zip(self.rewards, self._means, strict=True):
-            metric.update(places, [[number(sample.scores.get(name)) for sample in g.samples] for g in groups])
+            metric.update(indices, [[number(sample.scores.get(name)) for sample in group] for group in groups])
 
     @staticmethod
-    def _each(groups: Sequence[JudgedGroup], value: Callable[[ScoredCompletion], float]) -> list[list[float]]:
-        return [[value(sample) for sample in group.samples] for group in groups]
+    def _each(
+        groups: Sequence[Sequence[ScoredCompletion]], value: Callable[[ScoredCompletion], float]
+    ) -> list[list[float]]:
+        return [[value(sample) for sample in group] for group in groups]
 
     def compute(self) -> dict[str, Interval]:
         """The figures over all processes; what no prompt has a value for is left out, but for pass@1."""
@@ -143,17 +138,17 @@ def judge_of(rewards: Sequence[Reward], judge: str | None) -> str:
     return judge or names[0]
 
 
-def by_label(groups: Iterable[JudgedGroup], judge: str) -> dict[str, Interval]:
+def by_label(groups: Iterable[tuple[int, Sequence[ScoredCompletion]]], judge: str) -> dict[str, Interval]:
     """pass@1 of each label's prompts, ``pass@1/level=5`` (see ``LABELS``), and a rating, from the groups given."""
     found: dict[str, dict[str | int, PassAt1]] = {label: {} for label in LABELS}
     graded: list[tuple[Prompt, list[float]]] = []
-    for group in groups:
-        correct = [grade(sample, judge) for sample in group.samples]
-        graded.append((group.prompt, correct))
+    for index, group in groups:
+        prompt, correct = group[0].completion.prompt, [grade(sample, judge) for sample in group]
+        graded.append((prompt, correct))
         for label, metrics in found.items():
-            value = group.prompt.meta.get(label)
+            value = prompt.meta.get(label)
             if isinstance(value, str | int) and value != "" and len(metrics) <= MOST_LABELS:
-                metrics.setdefault(value, PassAt1(sync_on_compute=False)).update([group.place], [correct])
+                metrics.setdefault(value, PassAt1(sync_on_compute=False)).update([index], [correct])
     return codeforces_rating(graded) | {
         f"pass@1/{label}={value}": metric.compute()
         for label, metrics in found.items()

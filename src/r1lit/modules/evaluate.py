@@ -6,7 +6,7 @@ judge them anew without the model.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from lightning.pytorch import Callback
 
 from r1lit.errors import InputError, TrainingError
 from r1lit.functional.estimators import Interval
-from r1lit.metrics.benchmark import BenchmarkMetrics, JudgedGroup, by_label, grade, judge_of
+from r1lit.metrics.benchmark import BenchmarkMetrics, Groups, by_label, grade, judge_of
 from r1lit.policy import Policy
 from r1lit.rewards import Reward
 from r1lit.rewards.base import check_names
@@ -149,11 +149,11 @@ class EvaluationModule(SamplingModule):
             if "=" not in name:  # ranks must log the same names, and the first alone has those by label
                 self.log(f"test/{name}", interval["value"], rank_zero_only=True)
 
-    def groups(self, start: int = 0, step: int = 1) -> Iterator[JudgedGroup]:
-        """The judged groups; see ``JournaledSampler.groups``."""
-        places = range(start, len(self.sampler.prompts), step)
-        for place, (prompt, samples, tokens) in zip(places, self.sampler.groups(start, step), strict=True):
-            yield JudgedGroup(place, prompt, samples, tokens)
+    def groups(self, start: int = 0, step: int = 1) -> Groups:
+        """The scored groups by the index of their prompt; see ``JournaledSampler.groups``."""
+        indices = range(start, len(self.sampler.prompts), step)
+        for index, (_, group) in zip(indices, self.sampler.groups(start, step), strict=True):
+            yield index, group
 
     def _write(self) -> dict[str, Interval]:
         """Writes the samples and what the stage's record is to hold; returns pass@1 by label."""
@@ -161,11 +161,11 @@ class EvaluationModule(SamplingModule):
         with EvaluatedFile(
             Path(self.trainer.default_root_dir) / SAMPLES, [reward.name for reward in self.rewards], self.seed
         ) as file:
-            for group in self.groups():
-                for sample, tokens in zip(group.samples, group.tokens, strict=True):
+            for _, group in self.groups():
+                for sample in group:
                     mark = grade(sample, self.judge)
-                    file.add(sample, tokens, None if math.isnan(mark) else mark)
-                    self.tokens_sampled += tokens
+                    file.add(sample, None if math.isnan(mark) else mark)
+                    self.tokens_sampled += sample.completion.tokens
                     count += 1
         prompts = len(self.sampler.prompts)
         self.record |= {

@@ -18,7 +18,6 @@ from r1lit.modules.reject import REJECTION_ROLLOUT
 from r1lit.policy import Policy
 from r1lit.rejection.pair_generation import Candidates, Judgement, MadePairs, PairJudge, make_pairs
 from r1lit.rollout import NativeEngine
-from r1lit.rollout.openai import token_count
 from r1lit.samples.journal import Journal
 from r1lit.training.collector import for_rollout
 from r1lit.training.resumable_sampling import prompts_hash, raise_everywhere
@@ -112,7 +111,7 @@ class JudgeModule(SamplingModule):
             self._done += 1
             for callback in rollout_callbacks(self.trainer):
                 callback.on_completions(
-                    self.trainer, self, self._done, 2 * len(self.data.train_prompts), token_count(completion)
+                    self.trainer, self, self._done, 2 * len(self.data.train_prompts), completion.tokens
                 )
         for group in groups.values():
             group.sort(key=lambda completion: completion.sample)
@@ -128,7 +127,7 @@ class JudgeModule(SamplingModule):
                     "key": prompt.id,
                     "elapsed_s": round(self.elapsed_s, 3),
                     "replies": [completion.text for completion in groups[prompt.id]],
-                    "tokens": sum(token_count(completion) for completion in groups[prompt.id]),
+                    "tokens": sum(completion.tokens for completion in groups[prompt.id]),
                     "verdicts": list(judged[prompt.id].verdicts) if prompt.id in judged else [],
                     "counts": {} if place else counts,
                 }

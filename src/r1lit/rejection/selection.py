@@ -28,8 +28,8 @@ CHATS = "chats.parquet"
 REWRITTEN = "rewritten"
 REWRITES_AT_ONCE = 256
 
-Groups = Callable[[], Iterator[tuple[Prompt, list[ScoredCompletion], list[int]]]]
-"""Goes through all sampled groups with their lengths in tokens; each call starts anew, in the same order."""
+Groups = Callable[[], Iterator[tuple[Prompt, list[ScoredCompletion]]]]
+"""Goes through all sampled groups; each call starts again, in the same order."""
 Key = tuple[str, int]
 """Prompt id and sample number."""
 
@@ -67,8 +67,9 @@ class Tally:
     tokens_kept: int = 0
     reasons: Counter[str | None] = field(default_factory=Counter)
 
-    def count(self, reasons: Sequence[str | None], tokens: Sequence[int]) -> None:
-        """Takes the reasons of one prompt's completions, None for kept, and their lengths."""
+    def count(self, group: Sequence[ScoredCompletion], reasons: Sequence[str | None]) -> None:
+        """Takes one prompt's completions with the reasons for dropping them, None for kept."""
+        tokens = [candidate.completion.tokens for candidate in group]
         self.prompts += 1
         self.answered += None in reasons
         self.tokens_sampled += sum(tokens)
@@ -125,17 +126,17 @@ class Selector:
             TrainingError: If nothing is kept, or a reward or the rewriting teacher fails.
         """
         self.sieve.reset()
-        outcomes = [self.sieve.sort_out(group) for _, group, _ in self.groups()]
+        outcomes = [self.sieve.sort_out(group) for _, group in self.groups()]
         rewritten = self._rewritten(outcomes)
         whole, by_kind = Tally(), dict[str, Tally]()
         names = [reward.name for reward in self.rewards]
         with SamplesFile(self.folder / SAMPLES, names) as samples, ChatFile(self.folder / CHATS) as chats:
-            for (prompt, group, tokens), reasons in zip(self.groups(), outcomes, strict=True):
+            for (prompt, group), reasons in zip(self.groups(), outcomes, strict=True):
                 for tally in (whole, by_kind.setdefault(f"{prompt.kind}/{prompt.task}", Tally())):
-                    tally.count(reasons, tokens)
-                for candidate, length, reason in zip(group, tokens, reasons, strict=True):
+                    tally.count(group, reasons)
+                for candidate, reason in zip(group, reasons, strict=True):
                     text = rewritten.get((prompt.id, candidate.completion.sample))
-                    samples.add(candidate, length, reason, text)
+                    samples.add(candidate, reason, text)
                     if reason is None:
                         chats.add(chat_row(candidate, text))
             counts = self.sieve.counted(whole.reasons)
@@ -198,7 +199,7 @@ class Selector:
                     found[completion.prompt.id, completion.sample] = text
             part.clear()
 
-        for (_, group, _), reasons in zip(self.groups(), outcomes, strict=True):
+        for (_, group), reasons in zip(self.groups(), outcomes, strict=True):
             for place, candidate in enumerate(group):
                 if reasons[place] is None:
                     part.append((candidate, reasons, place))

@@ -6,7 +6,6 @@ can be stored and trained on, but not learned from by policy gradients.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from r1lit.errors import InputError
@@ -22,19 +21,6 @@ _FINISH: dict[str, FinishReason] = {
     **dict.fromkeys(("stop", "eos", "eos_token", "tool_calls", "function_call", "end_turn"), "stop"),
     **dict.fromkeys(("length", "max_tokens", "content_filter"), "length"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class ServedCompletion(Completion):
-    """A completion whose tokens are known by number only."""
-
-    tokens: int = 0
-    """Sampled tokens by the server's count, shared evenly where one request brought several completions."""
-
-
-def token_count(completion: Completion) -> int:
-    """How many tokens were sampled."""
-    return completion.tokens if isinstance(completion, ServedCompletion) else len(completion.token_ids)
 
 
 class OpenAIEngine:
@@ -142,7 +128,7 @@ class OpenAIEngine:
             messages.insert(0, {"role": "system", "content": self.system})
         return {"messages": messages}
 
-    def parse(self, answer: object, request: Request) -> list[ServedCompletion]:
+    def parse(self, answer: object, request: Request) -> list[Completion]:
         """The completions in a server's answer to a request, decoded from JSON.
 
         Raises:
@@ -163,7 +149,7 @@ class OpenAIEngine:
             reasoning, final = parse_response(text)
             share = total // len(samples) + (place < total % len(samples))
             found.append(
-                ServedCompletion(
+                Completion(
                     prompt=prompt,
                     sample=sample,
                     prompt_ids=(),

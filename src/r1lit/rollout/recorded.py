@@ -7,7 +7,6 @@ from typing import Any
 from r1lit.errors import InputError
 from r1lit.grading.parsing import parse_response
 from r1lit.rollout.completion import check_sampling
-from r1lit.rollout.openai import ServedCompletion
 from r1lit.types import Completion, Prompt, SamplingParams
 
 _COLUMNS = ("prompt_id", "text", "finish_reason", "tokens")
@@ -41,7 +40,7 @@ class ReplayEngine:
         for prompt in prompts:
             for sample, row in enumerate(self._groups.get(prompt.id, [])[: sampling.n]):
                 reasoning, answer = parse_response(row["text"])
-                yield ServedCompletion(
+                yield Completion(
                     prompt, sample, (), (), (), row["text"], row["finish_reason"], reasoning, answer, row["tokens"]
                 )
 

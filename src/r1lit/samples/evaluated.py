@@ -1,7 +1,7 @@
 """``samples.parquet`` of an evaluation: each sample with all that judging it again takes."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,6 @@ from r1lit.types import Message, Prompt, ScoredCompletion
 REWARD = "reward/"
 _TEXTS = ("prompt_id", "kind", "task", "language", "source", "messages", "reference", "meta")
 _NEEDED = (*_TEXTS, "sample", "text", "finish_reason", "tokens")
-
-JudgedPrompt = tuple[Prompt, list[ScoredCompletion], list[int]]
-"""A prompt, its samples with their scores, and their lengths in tokens."""
 
 
 class EvaluatedFile(TableFile):
@@ -40,8 +37,8 @@ class EvaluatedFile(TableFile):
         columns |= {"total": score, **{f"{REWARD}{name}": score for name in rewards}}
         super().__init__(path, pa.schema(list(columns.items())))
 
-    def add(self, candidate: ScoredCompletion, tokens: int, correct: float | None) -> None:
-        """Adds a sample with its length and whether it is right, None where that is not known."""
+    def add(self, candidate: ScoredCompletion, correct: float | None) -> None:
+        """Adds a sample and whether it is right, None where that is not known."""
         completion, prompt = candidate.completion, candidate.completion.prompt
         row = {
             "prompt_id": prompt.id,
@@ -57,15 +54,15 @@ class EvaluatedFile(TableFile):
             "text": completion.text,
             "answer": completion.answer,
             "finish_reason": completion.finish_reason,
-            "tokens": tokens,
+            "tokens": completion.tokens,
             "correct": correct,
             "total": candidate.total,
         }
         self._append(row | {f"{REWARD}{name}": candidate.scores.get(name) for name in self.rewards})
 
 
-def read_evaluated(path: Path) -> list[JudgedPrompt]:
-    """All samples of a file, with the scores that are stored in it, in the order of the prompts.
+def read_evaluated(path: Path) -> list[list[ScoredCompletion]]:
+    """All samples of a file with their stored scores: a group for each prompt, in the order of the prompts.
 
     Raises:
         InputError: If it is missing, or no ``samples.parquet`` of an evaluation.
@@ -79,17 +76,18 @@ def read_evaluated(path: Path) -> list[JudgedPrompt]:
         rows = parquet.read_table(path).to_pylist()
     except pa.ArrowException as error:
         raise InputError(f"{path}: not a readable Parquet file: {' '.join(str(error).split())}") from error
-    found: dict[str, JudgedPrompt] = {}
+    prompts: dict[str, Prompt] = {}
+    groups: dict[str, list[ScoredCompletion]] = {}
     for number, row in enumerate(rows, 1):
-        if row["prompt_id"] not in found:
-            found[row["prompt_id"]] = _prompt(row, f"{path}, row {number}"), [], []
-        prompt, candidates, tokens = found[row["prompt_id"]]
-        scores = {name.removeprefix(REWARD): row[name] for name in names if name.startswith(REWARD)}
-        candidates.append(ScoredCompletion(completion_of(prompt, row), scores, row.get("total")))
-        tokens.append(row["tokens"])
-    if not found:
+        name = row["prompt_id"]
+        if name not in prompts:
+            prompts[name] = _prompt(row, f"{path}, row {number}")
+        scores = {column.removeprefix(REWARD): row[column] for column in names if column.startswith(REWARD)}
+        scored = ScoredCompletion(completion_of(prompts[name], row), scores, row.get("total"))
+        groups.setdefault(name, []).append(scored)
+    if not groups:
         raise InputError(f"{path}: it holds no samples")
-    return list(found.values())
+    return list(groups.values())
 
 
 def _prompt(row: dict[str, Any], where: str) -> Prompt:
@@ -106,9 +104,3 @@ def _prompt(row: dict[str, Any], where: str) -> Prompt:
         )
     except (ValueError, TypeError) as error:
         raise InputError(f"{where}: messages or meta are not what an evaluation writes ({error})") from error
-
-
-def flat(prompts: Sequence[JudgedPrompt]) -> Iterator[tuple[ScoredCompletion, int]]:
-    """All samples with their lengths, in order."""
-    for _, candidates, tokens in prompts:
-        yield from zip(candidates, tokens, strict=True)

@@ -11,15 +11,12 @@ from r1lit.samples.tablefile import TableFile
 from r1lit.types import Completion, Prompt, ScoredCompletion
 
 
-def to_entry(
-    prompt: Prompt, group: Sequence[ScoredCompletion], tokens: Sequence[int], elapsed_s: float
-) -> dict[str, Any]:
+def to_entry(prompt: Prompt, group: Sequence[ScoredCompletion], elapsed_s: float) -> dict[str, Any]:
     """A group as a journal entry: what cannot be computed again, and the scores.
 
     Args:
         prompt: Whose completions these are.
         group: Its completions, in order of their samples.
-        tokens: The length of each.
         elapsed_s: Time spent on the stage so far.
     """
     return {
@@ -30,20 +27,19 @@ def to_entry(
                 "sample": c.completion.sample,
                 "text": c.completion.text,
                 "finish_reason": c.completion.finish_reason,
-                "tokens": count,
+                "tokens": c.completion.tokens,
                 "scores": dict(c.scores),
                 "total": c.total,
             }
-            for c, count in zip(group, tokens, strict=True)
+            for c in group
         ],
     }
 
 
-def from_entry(prompt: Prompt, entry: Mapping[str, Any]) -> tuple[list[ScoredCompletion], list[int]]:
-    """The group of a journal entry and the lengths in tokens; token ids are not kept."""
+def from_entry(prompt: Prompt, entry: Mapping[str, Any]) -> list[ScoredCompletion]:
+    """The group of a journal entry; token ids are not kept."""
     rows = entry["completions"]
-    group = [ScoredCompletion(completion_of(prompt, row), row["scores"], row["total"]) for row in rows]
-    return group, [row["tokens"] for row in rows]
+    return [ScoredCompletion(completion_of(prompt, row), row["scores"], row["total"]) for row in rows]
 
 
 def completion_of(prompt: Prompt, row: Mapping[str, Any]) -> Completion:
@@ -59,6 +55,7 @@ def completion_of(prompt: Prompt, row: Mapping[str, Any]) -> Completion:
         finish_reason=row["finish_reason"],
         reasoning=reasoning,
         answer=answer,
+        tokens=row["tokens"],
     )
 
 
@@ -79,12 +76,11 @@ class SamplesFile(TableFile):
         columns |= {"dropped": text, "rewritten": text}
         super().__init__(path, pa.schema(list(columns.items())))
 
-    def add(self, candidate: ScoredCompletion, tokens: int, dropped: str | None, rewritten: str | None = None) -> None:
+    def add(self, candidate: ScoredCompletion, dropped: str | None, rewritten: str | None = None) -> None:
         """Adds a completion.
 
         Args:
             candidate: With its scores.
-            tokens: Its length.
             dropped: Why it is not trained on; None if it is.
             rewritten: What is trained on instead of its text, if that was rewritten.
         """
@@ -100,7 +96,7 @@ class SamplesFile(TableFile):
             "text": completion.text,
             "answer": completion.answer,
             "finish_reason": completion.finish_reason,
-            "tokens": tokens,
+            "tokens": completion.tokens,
             "total": candidate.total,
             "dropped": dropped,
             "rewritten": rewritten,

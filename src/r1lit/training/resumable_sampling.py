@@ -19,7 +19,6 @@ from r1lit.callbacks.base import rollout_callbacks
 from r1lit.errors import InputError, TrainingError
 from r1lit.rewards import Reward
 from r1lit.rewards.scoring import score_completions
-from r1lit.rollout.openai import token_count
 from r1lit.samples.journal import Journal
 from r1lit.samples.sampled import from_entry, to_entry
 from r1lit.types import Completion, Prompt, RolloutEngine, SamplingParams, ScoredCompletion
@@ -114,7 +113,7 @@ class JournaledSampler:
                 group = groups[completion.prompt.id]
                 group.append(completion)
                 self.done += 1
-                self._tokens += token_count(completion)
+                self._tokens += completion.tokens
                 for callback in rollout_callbacks(module.trainer):
                     callback.on_completions(module.trainer, module, self.done, self._wanted, self._tokens)
                 if self.by_prompt and len(group) == self.sampling.n:
@@ -135,8 +134,7 @@ class JournaledSampler:
         entries = []
         for prompt, group in groups:
             own = [next(candidates) for _ in group]
-            counts = [token_count(candidate.completion) for candidate in own]
-            entries.append(to_entry(prompt, own, counts, self.elapsed_s))
+            entries.append(to_entry(prompt, own, self.elapsed_s))
         self.journal.append(entries)
 
     @property
@@ -150,15 +148,15 @@ class JournaledSampler:
         self.journal.refresh()
         self.journal.elapsed_s = elapsed_s
 
-    def groups(self, start: int = 0, step: int = 1) -> Iterator[tuple[Prompt, list[ScoredCompletion], list[int]]]:
-        """The sampled groups with their lengths in tokens, in the order of the prompts.
+    def groups(self, start: int = 0, step: int = 1) -> Iterator[tuple[Prompt, list[ScoredCompletion]]]:
+        """The sampled groups, in the order of the prompts.
 
         Args:
             start: The first prompt.
             step: Every how many of them; with the rank as the start, the world size gives each rank a share.
         """
         for prompt in self.prompts[start::step]:
-            yield prompt, *from_entry(prompt, self.journal.read(prompt.id))
+            yield prompt, from_entry(prompt, self.journal.read(prompt.id))
 
 
 def prompts_hash(prompts: Sequence[Prompt]) -> str:
