@@ -58,7 +58,12 @@ class Teacher:
         self.asked += prompts
         for prompt in reversed(prompts):
             for sample in range(sampling.n):
-                row = {"sample": sample, "text": self.reply(prompt, sample), "finish_reason": self.finish_reason}
+                row = {
+                    "sample": sample,
+                    "text": self.reply(prompt, sample),
+                    "finish_reason": self.finish_reason,
+                    "tokens": 9,
+                }
                 yield completion_of(prompt, row)
 
 
