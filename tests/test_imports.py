@@ -17,7 +17,19 @@ PACKAGE = ROOT / "src" / "r1lit"
 # The rooms from the ground up, as in CONTRIBUTING: one may import itself and those before it, never a later one.
 ORDER = [
     *("errors", "types", "freshness", "messages", "stage_folder", "threads", "strategies"),
-    *("functional", "sandbox", "grading", "rewards", "policy", "rollout", "tasks", "samples", "metrics", "data"),
+    *(
+        "distributed",
+        "functional",
+        "sandbox",
+        "grading",
+        "rewards",
+        "policy",
+        "rollout",
+        "tasks",
+        "samples",
+        "metrics",
+        "data",
+    ),
     *("rejection", "callbacks", "training", "modules", "report", "tiny_world", "rescore", "serve_scores", "cli"),
     "__main__",
 ]

@@ -133,11 +133,7 @@ def _judged(groups: Sequence[Group], rewards: Sequence[Reward]) -> list[Group]:
         if sum(map(len, waiting)) < _CHUNK and number < total:
             continue
         completions = [sample.completion for sample in itertools.chain(*waiting)]
-        scores = score_completions(rewards, completions, 0)
-        fresh = iter(
-            ScoredCompletion(c, {name: column[i] for name, column in scores.rewards.items()}, scores.totals[i])
-            for i, c in enumerate(completions)
-        )
+        fresh = iter(score_completions(rewards, completions, 0))
         found += [[next(fresh) for _ in group] for group in waiting]
         waiting = []
         if time.monotonic() - shown_at > _NOTICE_S:

@@ -1,7 +1,7 @@
 """The nouns of the project: what travels from prompts to rollout to rewards to advantages to loss.
 
 All are frozen dataclasses or protocols, free of torch modules, Lightning and transformers, so that every layer may
-import them. A *group* is the list of completions of one prompt; a *rollout* is the list of groups of one iteration.
+import them. A *group* is the list of completions of one prompt; a *rollout* is the groups of one iteration.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -110,19 +110,30 @@ class ScoredCompletion:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """All that is known of one iteration's completions once they are scored; lists are parallel."""
+    """The scored completions of one iteration with their advantages."""
 
     index: int
     """Counter of the rollout, from 0."""
-    completions: tuple[Completion, ...]
+    scored: tuple[ScoredCompletion, ...]
     """In order: prompt by prompt, sample by sample."""
-    rewards: Mapping[str, tuple[float | None, ...]]
-    """Unweighted scores by reward name; None where the reward does not apply or could not score."""
-    totals: tuple[float | None, ...]
-    """Weighted sums; None for a completion left unscored (by a time-out), which the loss leaves out."""
     advantages: tuple[float, ...]
+    """One for each completion; 0 for one without a total."""
+    tokens: int = 0
+    """Sampled in all, those of dropped groups included."""
+    dropped_groups: int = 0
+    """Groups without a signal that dynamic sampling replaced."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """What the iteration logs: loss, KL, entropy, clip fraction, tokens per second..."""
+
+    @property
+    def completions(self) -> tuple[Completion, ...]:
+        """The completions alone."""
+        return tuple(scored.completion for scored in self.scored)
+
+    @property
+    def reward_names(self) -> tuple[str, ...]:
+        """The rewards that scored, in their order."""
+        return tuple(self.scored[0].scores) if self.scored else ()
 
 
 @runtime_checkable

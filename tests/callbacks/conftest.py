@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch.utils.data import DataLoader
 
 from r1lit.callbacks.base import rollout_callbacks
-from r1lit.types import Completion, Message, Prompt, Rollout
+from r1lit.types import Completion, Message, Prompt, Rollout, ScoredCompletion
 
 
 def make_rollout(index, groups=2, n=2, text="some [bold]text[/bold]", **metrics):
@@ -17,10 +17,10 @@ def make_rollout(index, groups=2, n=2, text="some [bold]text[/bold]", **metrics)
         for p in prompts
         for s in range(n)
     )
-    marks = tuple(float(c.sample) for c in completions)
+    scored = tuple(ScoredCompletion(c, {"mark": float(c.sample), "none": None}, float(c.sample)) for c in completions)
     return Rollout(
-        index, completions, {"mark": marks, "none": (None,) * len(marks)}, marks,
-        tuple(c.sample - (n - 1) / 2 for c in completions), {"step": index + 1.0, "loss": index / 4} | metrics,
+        index, scored, tuple(c.sample - (n - 1) / 2 for c in completions),
+        metrics={"step": index + 1.0, "loss": index / 4} | metrics,
     )  # fmt: skip
 
 

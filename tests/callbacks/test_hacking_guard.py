@@ -17,7 +17,7 @@ from r1lit.modules import GRPOModule, Objective
 from r1lit.rewards import AccuracyReward, FormatReward, RewardModelReward
 from r1lit.rollout import NativeEngine
 from r1lit.tiny_world import TinyWorldPrompts
-from r1lit.types import Completion, Message, Prompt, Rollout, SamplingParams
+from r1lit.types import Completion, Message, Prompt, Rollout, SamplingParams, ScoredCompletion
 
 HERE = types.SimpleNamespace(is_global_zero=True)
 
@@ -95,8 +95,8 @@ def test_a_fall_too_small_to_matter_is_none():
 
 def rollout(index, score, check):
     completion = Completion(Prompt("p", (Message("user", "q"),)), 0, (), (), (), "", "stop")
-    rewards = {"rm": (score, None), "rule": (None, check)}
-    return Rollout(index, (completion,) * 2, rewards, (0.0, 0.0), (0.0, 0.0))
+    rows = ({"rm": score, "rule": None}, {"rm": None, "rule": check})
+    return Rollout(index, tuple(ScoredCompletion(completion, scores, 0.0) for scores in rows), (0.0, 0.0))
 
 
 def play(guard, first=0, last=60):

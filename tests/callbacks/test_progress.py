@@ -15,7 +15,7 @@ METRICS = {
 
 
 def rollout(index):
-    return Rollout(index, (), {}, (), (), METRICS)
+    return Rollout(index, (), (), metrics=METRICS)
 
 
 @pytest.fixture

@@ -28,8 +28,11 @@ def test_a_column_that_is_empty_in_one_rollout_is_filled_in_another(small_run, r
     def rollout(index):
         found = rollout_of(index)
         if index == 1:
-            found = replace(found, completions=tuple(replace(c, answer="42") for c in found.completions))
-            found = replace(found, rewards=found.rewards | {"late": (0.5,) * 4})
+            scored = [
+                replace(s, completion=replace(s.completion, answer="42"), scores={**s.scores, "late": 0.5})
+                for s in found.scored
+            ]
+            found = replace(found, scored=tuple(scored))
         return found
 
     small_run([SamplesTable(every_n_rollouts=0)], rollouts=3, rollout=rollout)
@@ -53,10 +56,11 @@ def test_a_run_that_starts_anew_leaves_nothing_of_the_one_before(small_run, tmp_
 def test_the_table_shows_the_best_and_the_worst_of_one_prompt(small_run, rollout_of, capsys):
     def rollout(index):
         found = rollout_of(index, n=5)
-        texts = [f"[red]text of sample {c.sample} to {c.prompt.id}" for c in found.completions]
-        return replace(
-            found, completions=tuple(replace(c, text=t) for c, t in zip(found.completions, texts, strict=True))
-        )
+        scored = [
+            replace(s, completion=replace(c, text=f"[red]text of sample {c.sample} to {c.prompt.id}"))
+            for s, c in zip(found.scored, found.completions, strict=True)
+        ]
+        return replace(found, scored=tuple(scored))
 
     small_run([SamplesTable(every_n_rollouts=2, rows=3)], rollouts=3, rollout=rollout)
     shown = capsys.readouterr().out

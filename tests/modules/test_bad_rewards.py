@@ -52,7 +52,8 @@ def test_what_hangs_in_c_is_left_out_and_counted(run, tmp_path, monkeypatch):
     run(rollouts=1, rewards=[reward], per_rollout=2, callbacks=[keep])
     (rollout,) = keep.rollouts
     assert rollout.metrics["unscored"] == 2
-    for completion, total, advantage in zip(rollout.completions, rollout.totals, rollout.advantages, strict=True):
+    totals = [s.total for s in rollout.scored]
+    for completion, total, advantage in zip(rollout.completions, totals, rollout.advantages, strict=True):
         assert total == (None if completion.sample == 2 else completion.sample)
         assert (advantage == 0.0) == (completion.sample == 2)
     assert all(worker._process is None for worker in reward._pool._workers)

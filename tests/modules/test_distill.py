@@ -217,12 +217,13 @@ def test_the_teacher_stays_as_it_is_and_out_of_checkpoints(distill, teacher_dir)
 
 def test_rewards_look_on(distill):
     _, (rollout,) = distill(rewards=[FunctionReward(even_share)])
-    assert len(rollout.rewards["even_share"]) == 8
-    assert rollout.totals == (None,) * 8
+    assert all(s.scores["even_share"] is not None for s in rollout.scored)
+    assert len(rollout.scored) == 8
+    assert [s.total for s in rollout.scored] == [None] * 8
     assert rollout.metrics["reward/even_share"] == pytest.approx(sum(even_share(rollout.completions)) / 8)
     assert not rollout.metrics.keys() & {"reward", "unscored", "dropped_groups"}
     _, (other,) = distill()
-    assert other.rewards == {}
+    assert other.reward_names == ()
     assert [c.token_ids for c in other.completions] == [c.token_ids for c in rollout.completions]
 
 

@@ -58,12 +58,10 @@ def plain_update(lm, reference, rollout, rows, beta, learning_rate, clip_norm, o
     total = 0.0
     for row in rows:
         c = rollout.completions[row]
-        group = [
-            t for t, other in zip(rollout.totals, rollout.completions, strict=True) if other.prompt.id == c.prompt.id
-        ]
+        group = [s.total for s in rollout.scored if s.completion.prompt.id == c.prompt.id]
         mean = sum(group) / len(group)
         deviation = math.sqrt(sum((t - mean) ** 2 for t in group) / len(group))
-        advantage = (rollout.totals[row] - mean) / (deviation + 1e-6)
+        advantage = (rollout.scored[row].total - mean) / (deviation + 1e-6)
         terms = 0.0
         with torch.no_grad():
             theirs = plain_logprobs(reference, c)
@@ -211,8 +209,8 @@ def test_unscored_completions_are_left_out_of_the_loss(run, weights_of, model_di
     assert rollout.metrics["unscored"] == 4
     lm, reference = (Policy.from_pretrained(model_dir).lm.double() for _ in range(2))
     rows = [i for i, c in enumerate(rollout.completions) if c.sample != 1]
-    assert all(rollout.totals[i] is None for i in range(16) if i not in rows)
-    kept = type(rollout)(0, tuple(rollout.completions[i] for i in rows), {}, tuple(rollout.totals[i] for i in rows), ())
+    assert all(rollout.scored[i].total is None for i in range(16) if i not in rows)
+    kept = type(rollout)(0, tuple(rollout.scored[i] for i in rows), ())
     loss, _ = plain_update(lm, reference, kept, range(12), 0.0, 0.5, 1.0, None)
     assert rollout.metrics["loss"] == pytest.approx(loss, abs=1e-6)
     for name, value in weights_of(module).items():

@@ -54,7 +54,7 @@ class Watch(RolloutCallback):
 
 def totals_by_kind(rollout):
     found = {}
-    for completion, total in zip(rollout.completions, rollout.totals, strict=True):
+    for completion, total in [(s.completion, s.total) for s in rollout.scored]:
         found.setdefault(completion.prompt.kind, []).append(total)
     return found
 

@@ -12,7 +12,7 @@ from r1lit.callbacks.samples import join_parts, rows_of, write_parquet
 from r1lit.freshness import write_json
 from r1lit.grading.parsing import parse_response
 from r1lit.metrics.measures import Measures
-from r1lit.types import Completion, Message, Prompt, Rollout
+from r1lit.types import Completion, Message, Prompt, Rollout, ScoredCompletion
 
 SAMPLES = 8
 PROBLEMS = 20
@@ -84,7 +84,8 @@ def write_rollout(folder, index, share):
     group = tuple(completion(prompt, i, "5", AGAIN if i < 10 * share else PLAIN) for i in range(10))
     metrics = {"step": index + 1.0, "reward": 1.0, "reward/accuracy": 1.0, "mean_length": 10.0 + index, "entropy": 0.5}
     ones = (1.0,) * len(group)
-    rollout = Rollout(index, group, {"accuracy": ones}, ones, (0.0,) * len(group), metrics)
+    scored = tuple(ScoredCompletion(c, {"accuracy": one}, one) for c, one in zip(group, ones, strict=True))
+    rollout = Rollout(index, scored, (0.0,) * len(group), metrics=metrics)
     (folder / "samples").mkdir(exist_ok=True)
     write_parquet(folder / "samples" / f"{index:06d}.parquet", rows_of(rollout))
     MetricsFile().on_metrics(trainer(folder), SimpleNamespace(unit="rollout"), index, metrics)

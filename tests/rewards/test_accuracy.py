@@ -40,9 +40,10 @@ def test_a_comparison_that_hangs_stays_unscored_and_leaves_no_process():
     reward = AccuracyReward(timeout_s=1.5)
     batch = [completion("x+x"), completion(TOWER, sample=1), completion(TOWER, sample=2), completion("x", sample=3)]
     scores = score_completions([reward], batch, step=0)
-    assert scores.rewards == {"accuracy": (1.0, None, None, 0.0)}
-    assert scores.totals == (1.0, None, None, 0.0)
-    assert scores.unscored == {"accuracy": 2}
+    assert {name: tuple(s.scores[name] for s in scores) for name in scores[0].scores} == {
+        "accuracy": (1.0, None, None, 0.0)
+    }
+    assert tuple(s.total for s in scores) == (1.0, None, None, 0.0)
     with pytest.raises(AnswerTimeout, match=r"'p5', sample 1"):
         reward.is_correct(batch[1])
     processes = [worker._process for worker in workers_module._pools["math"]._workers if worker._process is not None]

@@ -115,6 +115,6 @@ def test_large_numbers_do_not_break_validation():
 def test_only_json_prompts_are_scored_and_the_reward_pickles():
     reward = pickle.loads(pickle.dumps(JSONReward(SCHEMA)))
     scores = score_completions([reward], [completion(GOOD)], 0)
-    assert scores.totals == (1.0,)
+    assert tuple(s.total for s in scores) == (1.0,)
     with pytest.raises(InputError, match="no reward applies"):
         score_completions([reward], [completion(GOOD, task="chat")], 0)

@@ -101,8 +101,8 @@ def test_a_wrong_number_of_scores_stops_the_run():
 def test_unscored_stays_unscored():
     reward = RewardModelReward(Remote(a=UNSCORED, b=0.0))
     scores = score_completions([reward, FormatReward("think")], [completion("a"), completion("b")], 0)
-    assert scores.rewards["reward_model"] == (None, 0.5)
-    assert scores.totals == (None, 0.5)
+    assert tuple(s.scores["reward_model"] for s in scores) == (None, 0.5)
+    assert tuple(s.total for s in scores) == (None, 0.5)
 
 
 def test_a_model_here_is_asked_once_at_the_end_and_one_elsewhere_in_a_thread():
@@ -112,7 +112,7 @@ def test_a_model_here_is_asked_once_at_the_end_and_one_elsewhere_in_a_thread():
         for text in "ab":
             scoring.add(completion(text))
         assert here.calls == []
-        assert scoring.result().totals == (1.0, 2.0)
+        assert tuple(s.total for s in scoring.result()) == (1.0, 2.0)
     assert here.calls == [2]
     RewardModelReward(elsewhere).close()
     assert elsewhere.calls == ["close"]
@@ -123,9 +123,9 @@ def test_each_kind_gets_its_own_model():
     safe = RewardModelReward(Table(x=0.0), "harmless", kinds=["harmless"], from_step=3)
     form = FormatReward("think")
     batch = [completion("x", "helpful"), completion("x", "harmless"), completion("x", "reasoning")]
-    assert score_completions([helpful, safe, form], batch, 3).totals == (1.0, 0.5, 0.0)
-    assert score_completions([helpful, safe, form], batch, 2).totals == (0.0, 0.0, 0.0)
-    assert score_completions([helpful, safe], batch[:2], 2).totals == (None, None)
+    assert tuple(s.total for s in score_completions([helpful, safe, form], batch, 3)) == (1.0, 0.5, 0.0)
+    assert tuple(s.total for s in score_completions([helpful, safe, form], batch, 2)) == (0.0, 0.0, 0.0)
+    assert tuple(s.total for s in score_completions([helpful, safe], batch[:2], 2)) == (None, None)
 
 
 def test_what_a_scorer_can_do_is_told_by_its_methods():

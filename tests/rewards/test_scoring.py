@@ -38,9 +38,11 @@ def test_weighted_sum_in_order():
     first, second = Fixed("first", {"a": 1.0, "b": 0.5}), Fixed("second", {"a": 3, "b": None}, weight=-0.5)
     batch = [completion("b"), completion("a", 0), completion("a", 1)]
     scores = score_completions([first, second], batch, step=0)
-    assert scores.rewards == {"first": (0.5, 1.0, 1.0), "second": (None, 3.0, 3.0)}
-    assert scores.totals == (0.5, -0.5, -0.5)
-    assert scores.unscored == {"first": 0, "second": 0}
+    assert {name: tuple(s.scores[name] for s in scores) for name in scores[0].scores} == {
+        "first": (0.5, 1.0, 1.0),
+        "second": (None, 3.0, 3.0),
+    }
+    assert tuple(s.total for s in scores) == (0.5, -0.5, -0.5)
     assert first.asked == [[("b", 0), ("a", 0), ("a", 1)]]
 
 
@@ -49,10 +51,16 @@ def test_only_what_a_reward_applies_to_is_handed_over():
     model = Fixed("model", {"h": 0.25}, kinds=("helpful",), from_step=10)
     batch = [completion("h", kind="helpful"), completion("r")]
     scores = score_completions([rule, model], batch, step=10)
-    assert scores.totals == (0.25, 1.0)
-    assert scores.rewards == {"rule": (None, 1.0), "model": (0.25, None)}
+    assert tuple(s.total for s in scores) == (0.25, 1.0)
+    assert {name: tuple(s.scores[name] for s in scores) for name in scores[0].scores} == {
+        "rule": (None, 1.0),
+        "model": (0.25, None),
+    }
     assert (rule.asked, model.asked) == ([[("r", 0)]], [[("h", 0)]])
-    assert score_completions([rule, model], batch, step=9).totals == (None, 1.0)  # left out, until the model's step
+    assert tuple(s.total for s in score_completions([rule, model], batch, step=9)) == (
+        None,
+        1.0,
+    )  # left out, until the model's step
     assert model.asked == [[("h", 0)]]
     with pytest.raises(InputError, match=r"'x' \(kind 'harmless'.*step 9"):
         score_completions([rule, model], [completion("x", kind="harmless")], step=9)
@@ -62,19 +70,21 @@ def test_a_late_reward_leaves_those_that_are_due_alone():
     form = Fixed("form", {"h": 1.0})
     model = Fixed("model", {"h": 0.25}, kinds=("helpful",), from_step=10)
     batch = [completion("h", kind="helpful")]
-    assert [score_completions([form, model], batch, step).totals for step in (9, 10)] == [(1.0,), (1.25,)]
+    assert [tuple(s.total for s in score_completions([form, model], batch, step)) for step in (9, 10)] == [
+        (1.0,),
+        (1.25,),
+    ]
 
 
 def test_a_weight_of_zero_is_scored_but_does_not_count():
     rule, shadow = Fixed("rule", {"a": 1.0, "b": 0.0}), Fixed("shadow", {"a": 0.3, "b": UNSCORED}, weight=0.0)
     scores = score_completions([rule, shadow], [completion("a"), completion("b")], step=0)
-    assert scores.totals == (1.0, 0.0)
-    assert scores.rewards["shadow"] == (0.3, None)
-    assert scores.unscored["shadow"] == 1
+    assert tuple(s.total for s in scores) == (1.0, 0.0)
+    assert tuple(s.scores["shadow"] for s in scores) == (0.3, None)
     with pytest.raises(InputError, match="weight other than 0"):
         score_completions([shadow], [completion("a")], step=0)
     late = Fixed("late", {"a": 1.0}, from_step=5)
-    assert score_completions([late, shadow], [completion("a")], step=0).totals == (None,)
+    assert tuple(s.total for s in score_completions([late, shadow], [completion("a")], step=0)) == (None,)
 
 
 def test_a_run_that_must_stop_is_not_asked_again():
@@ -92,13 +102,17 @@ def test_a_run_that_must_stop_is_not_asked_again():
 def test_unscored_differs_from_not_applicable():
     timed, other = Fixed("timed", {"a": UNSCORED, "b": None}), Fixed("other", {"a": 1.0, "b": 1.0})
     scores = score_completions([timed, other], [completion("a"), completion("b")], step=0)
-    assert scores.rewards == {"timed": (None, None), "other": (1.0, 1.0)}
-    assert scores.totals == (None, 1.0)
-    assert scores.unscored == {"timed": 1, "other": 0}
+    assert {name: tuple(s.scores[name] for s in scores) for name in scores[0].scores} == {
+        "timed": (None, None),
+        "other": (1.0, 1.0),
+    }
+    assert tuple(s.total for s in scores) == (None, 1.0)
 
 
 def test_unscored_alone_is_no_input_error():
-    assert score_completions([Fixed("timed", {"a": UNSCORED})], [completion("a")], step=0).totals == (None,)
+    assert tuple(s.total for s in score_completions([Fixed("timed", {"a": UNSCORED})], [completion("a")], step=0)) == (
+        None,
+    )
 
 
 def test_unscored_stays_itself():
@@ -114,13 +128,13 @@ def test_every_reward_not_applicable():
 
 def test_nothing_to_score():
     scores = score_completions([Fixed("x", {})], [], step=0)
-    assert (scores.rewards, scores.totals, scores.unscored) == ({"x": ()}, (), {"x": 0})
+    assert scores == []
 
 
 def test_numbers_of_other_types():
     scores = score_completions([Fixed("x", {"a": True, "b": np.float32(0.5)})], [completion("a"), completion("b")], 0)
-    assert scores.totals == (1.0, 0.5)
-    assert all(type(total) is float for total in scores.totals)
+    assert tuple(s.total for s in scores) == (1.0, 0.5)
+    assert all(type(s.total) is float for s in scores)
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_the_same_scores_however_they_come(concurrency, groupwise):
 
 
 def test_nothing_to_score():
-    assert stream([Recording()], []).totals == ()
+    assert tuple(s.total for s in stream([Recording()], [])) == ()
     with pytest.raises(InputError, match="no reward applies to prompt 'p'"):
         stream([Recording(kinds=("helpful",))], [completion()])
 
@@ -144,7 +144,7 @@ def test_a_reward_that_needs_the_main_thread_is_told_how_to_get_it():
 
     with pytest.raises(TrainingError, match="concurrency 0 scores in the main thread"):
         stream([FunctionReward(alarming)], [completion()])
-    assert stream([FunctionReward(alarming, concurrency=0)], [completion()]).totals == (1.0,)
+    assert tuple(s.total for s in stream([FunctionReward(alarming, concurrency=0)], [completion()])) == (1.0,)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])

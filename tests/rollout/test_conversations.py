@@ -82,10 +82,10 @@ def test_they_are_scored_by_task(tmp_path, policy):
     prompts = written(tmp_path).load()[2:]
     found = list(NativeEngine(policy).generate(prompts, SamplingParams(n=2, max_new_tokens=4)))
     scores = score_completions([JSONReward(), ToolCallReward()], found, 0)
-    assert set(scores.totals) <= {0.0, 1.0}
+    assert {s.total for s in scores} <= {0.0, 1.0}
     by_task = {c.prompt.task: i for i, c in enumerate(found)}
-    assert scores.rewards["json"][by_task["tool"]] is None
-    assert scores.rewards["tool_call"][by_task["tool"]] is not None
+    assert scores[by_task["tool"]].scores["json"] is None
+    assert scores[by_task["tool"]].scores["tool_call"] is not None
 
 
 def test_a_chat_too_long_for_the_context_is_named(tmp_path, policy):

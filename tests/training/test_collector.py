@@ -9,7 +9,7 @@ from r1lit.errors import InputError, TrainingError
 from r1lit.rewards import UNSCORED, FunctionReward
 from r1lit.rollout import NativeEngine
 from r1lit.tiny_world import TinyWorldPrompts
-from r1lit.training.collector import Collector, DynamicSampling, for_rollout
+from r1lit.training.collector import DynamicSampling, RolloutCollector, RolloutRequest, describe, for_rollout
 from r1lit.types import SamplingParams
 
 SAMPLING = SamplingParams(n=4, max_new_tokens=6)
@@ -30,14 +30,24 @@ def by_sample(completions):
 
 
 def collect(engine, prompts, function=by_sample, sampling=SAMPLING, more=None, **settings):
-    return Collector(engine, [FunctionReward(function, name="mark")], **settings).collect(prompts, sampling, 0, more)
+    return compared(
+        RolloutCollector(engine, [FunctionReward(function, name="mark")], **settings), prompts, sampling, more
+    )
+
+
+def compared(collector, prompts, sampling=SAMPLING, more=None, step=0):
+    return collector.compare(collector.collect(prompts, RolloutRequest(sampling, step, more)), sampling.n)
+
+
+def totals_of(rollout):
+    return tuple(scored.total for scored in rollout.scored)
 
 
 def test_completions_are_in_order_and_advantages_those_of_their_group(engine, prompts):
     found = collect(engine, prompts[:3])
     assert [c.prompt.id for c in found.completions] == [p.id for p in prompts[:3] for _ in range(4)]
     assert [c.sample for c in found.completions] == [0, 1, 2, 3] * 3
-    assert found.totals == (0.0, 1.0, 2.0, 3.0) * 3
+    assert totals_of(found) == (0.0, 1.0, 2.0, 3.0) * 3
     scale = (5 / 4) ** 0.5
     assert found.advantages == pytest.approx([(v - 1.5) / scale for v in (0, 1, 2, 3)] * 3, rel=1e-5)
     assert found.tokens == sum(len(c.token_ids) for c in found.completions)
@@ -67,11 +77,11 @@ def test_placebo_shuffles_totals_within_the_rollout_and_keeps_scores(engine, pro
         collect(engine, prompts, sampling=for_rollout(SAMPLING, 0, rollout), shuffled_rewards=True)
         for rollout in (0, 0, 1)
     )
-    assert sorted(first.totals) == sorted(plain.totals)
-    assert first.totals == again.totals
-    assert first.totals != plain.totals
-    assert first.totals != other.totals
-    assert first.rewards == plain.rewards  # what is logged stays true
+    assert sorted(totals_of(first)) == sorted(totals_of(plain))
+    assert totals_of(first) == totals_of(again)
+    assert totals_of(first) != totals_of(plain)
+    assert totals_of(first) != totals_of(other)
+    assert [s.scores for s in first.scored] == [s.scores for s in plain.scored]  # what is logged stays true
 
 
 def test_unscored_completions_have_no_part_in_their_group(engine, prompts):
@@ -80,11 +90,11 @@ def test_unscored_completions_have_no_part_in_their_group(engine, prompts):
 
     found = collect(engine, prompts[:2], some)
     scale = (2 / 3) ** 0.5
-    assert found.totals == (0.0, 1.0, 2.0, None) * 2
+    assert totals_of(found) == (0.0, 1.0, 2.0, None) * 2
     assert found.advantages == pytest.approx([-1 / scale, 0, 1 / scale, 0] * 2, rel=1e-5)
-    assert found.summary()["unscored"] == 2
-    assert found.summary()["reward"] == 1.0
-    assert found.summary()["reward/mark"] == 1.0
+    assert describe(found)["unscored"] == 2
+    assert describe(found)["reward"] == 1.0
+    assert describe(found)["reward/mark"] == 1.0
 
 
 def test_overlong_penalty_is_part_of_the_total(engine, prompts):
@@ -92,14 +102,14 @@ def test_overlong_penalty_is_part_of_the_total(engine, prompts):
         return [1.0] * len(completions)
 
     found = collect(engine, prompts[:3], equal, overlong_buffer=3)
-    for completion, total in zip(found.completions, found.totals, strict=True):
+    for completion, total in zip(found.completions, totals_of(found), strict=True):
         assert total == pytest.approx(1.0 - max(0, len(completion.token_ids) - 3) / 3)
 
 
 def test_summary_describes_the_completions(engine, prompts):
     found = collect(engine, prompts[:3])
     logprobs = torch.tensor([v for c in found.completions for v in c.logprobs])
-    summary = found.summary()
+    summary = describe(found)
     assert summary["entropy"] == pytest.approx(float(-logprobs.mean()), rel=1e-5)
     assert summary["mean_length"] == found.tokens / 12
     assert summary["truncated"] == sum(c.finish_reason == "length" for c in found.completions) / 12
@@ -142,7 +152,7 @@ def test_dynamic_sampling_refills_until_there_are_enough(engine, prompts):
     groups, found, asked = dynamic(engine, prompts, {1, 4})
     assert (groups, found.dropped_groups, asked) == ([1, 4], 4, 2)  # 0, 2, 3 and 5 are dropped
     assert found.tokens > sum(len(c.token_ids) for c in found.completions)
-    assert found.summary()["dropped_groups"] == 4
+    assert describe(found)["dropped_groups"] == 4
 
 
 def test_dynamic_sampling_is_bounded_and_fills_up_with_dropped_groups(engine, prompts):
@@ -167,8 +177,8 @@ def test_dynamic_sampling_drops_unscored_groups_and_keeps_those_that_cannot_be_j
         return [0.5] * len(completions)
 
     rewards = [FunctionReward(mark, name="mark"), FunctionReward(chat)]
-    collector = Collector(engine, rewards, dynamic_sampling=DynamicSampling("mark"))
-    found = collector.collect(prompts[:2], SAMPLING, 0, Stock(prompts[2:], 2))
+    collector = RolloutCollector(engine, rewards, dynamic_sampling=DynamicSampling("mark"))
+    found = compared(collector, prompts[:2], more=Stock(prompts[2:], 2))
     assert [c.prompt.id for c in found.completions[::4]] == [ids[0], ids[2]]
 
 
@@ -191,9 +201,9 @@ def test_an_engine_that_loses_completions_is_noticed(engine, prompts):
 
 def test_a_reward_that_starts_late_sees_the_update_count(engine, prompts):
     rewards = [FunctionReward(by_sample, name="late", from_step=5), FunctionReward(lambda cs: [1.0] * len(cs), "one")]
-    collector = Collector(engine, rewards)
-    assert collector.collect(prompts[:1], SAMPLING, 4).totals == (1.0,) * 4
-    assert collector.collect(prompts[:1], SAMPLING, 5).totals == (1.0, 2.0, 3.0, 4.0)
+    collector = RolloutCollector(engine, rewards)
+    assert totals_of(compared(collector, prompts[:1], step=4)) == (1.0,) * 4
+    assert totals_of(compared(collector, prompts[:1], step=5)) == (1.0, 2.0, 3.0, 4.0)
 
 
 class Staggered:
@@ -221,7 +231,7 @@ def test_scoring_overlaps_generation(engine, prompts):
     generation = time.perf_counter() - start
     reward = FunctionReward(slow, name="mark", concurrency=4)
     start = time.perf_counter()
-    found = Collector(staggered, [reward]).collect(prompts[:4], SAMPLING, 0)
+    found = compared(RolloutCollector(staggered, [reward]), prompts[:4])
     assert time.perf_counter() - start < 1.3 * generation
     assert found == collect(engine, prompts[:4])
 
@@ -230,9 +240,9 @@ def test_a_reward_that_fails_ends_generation_early(engine, prompts):
     def fails(completions):
         raise KeyError("no such column")
 
-    heard = []
-    collector = Collector(Staggered(engine, 0.1), [FunctionReward(fails)])
+    progress = []
+    collector = RolloutCollector(Staggered(engine, 0.1), [FunctionReward(fails)])
     with pytest.raises(TrainingError, match="reward 'fails' raised KeyError"):
-        collector.collect(prompts[:4], SAMPLING, 0, heard=lambda *told: heard.append(told))
-    assert len(heard) < 16
+        collector.collect(prompts[:4], RolloutRequest(SAMPLING, 0, on_progress=lambda *counts: progress.append(counts)))
+    assert len(progress) < 16
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("r1lit-reward")]

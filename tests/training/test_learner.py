@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from r1lit import Policy
-from r1lit.training.collector import Experience
 from r1lit.training.learner import Learner
 from r1lit.training.objective import Objective
-from r1lit.types import Completion, Message, Prompt, SamplingParams
+from r1lit.types import Completion, Message, Prompt, Rollout, SamplingParams, ScoredCompletion
 
 LENGTHS = [(9, [5, 12, 1, 7]), (4, [3, 3, 20, 8]), (15, [2, 6, 6, 30])]
 
@@ -28,7 +27,7 @@ def make_policy(model_dir):
     return policy
 
 
-def experience(unscored=()):
+def rollout_of(unscored=()):
     generator = torch.Generator().manual_seed(0)
 
     def draw(count):
@@ -43,7 +42,8 @@ def experience(unscored=()):
         ]
     totals = tuple(None if row in unscored else float(row % 3) for row in range(12))
     advantages = tuple(0.0 if total is None else total - 1.0 for total in totals)
-    return Experience(tuple(completions), {}, totals, advantages, sum(len(c.token_ids) for c in completions))
+    scored = tuple(ScoredCompletion(c, {}, total) for c, total in zip(completions, totals, strict=True))
+    return Rollout(0, scored, advantages, sum(c.tokens for c in completions))
 
 
 def learner(policy, reference=None, **settings):
@@ -64,7 +64,9 @@ def backward(loss, is_last):
 def gradients_of(policy, *arguments, **settings):
     """The metrics of each minibatch, and the gradient of each."""
     found = []
-    for metrics in learner(policy, **settings).gradients(*arguments, 0, backward):
+    made = learner(policy, **settings)
+    for minibatch in made.minibatches_of(*arguments):
+        metrics = made.gradient(*arguments, minibatch, backward)
         found.append((metrics, [p.grad.clone() for p in policy.parameters()]))
         policy.zero_grad()
     return found
@@ -72,7 +74,7 @@ def gradients_of(policy, *arguments, **settings):
 
 def test_each_token_is_computed_once_and_a_prompt_once_for_its_group(model_dir):
     policy, reference = make_policy(model_dir), make_policy(model_dir)
-    (_,) = gradients_of(policy, experience(), reference=reference)
+    (_,) = gradients_of(policy, rollout_of(), reference=reference)
     tokens = sum(prompt + sum(lengths) for prompt, lengths in LENGTHS)
     assert policy.seen == [(tokens, True)]
     assert reference.seen == [(tokens, False)]
@@ -80,13 +82,13 @@ def test_each_token_is_computed_once_and_a_prompt_once_for_its_group(model_dir):
 
 def test_what_no_update_changes_is_computed_once(model_dir):
     policy, reference = make_policy(model_dir), make_policy(model_dir)
-    found = gradients_of(policy, experience(), reference=reference, minibatches=2, inner_epochs=3)
+    found = gradients_of(policy, rollout_of(), reference=reference, minibatches=2, inner_epochs=3)
     assert len(found) == 6
     assert [grad for _, grad in policy.seen] == [False] * 2 + [True] * 6  # the old log-probabilities come first
     assert [grad for _, grad in reference.seen] == [False] * 2
     policy.seen.clear()
     objective = Objective(beta=0.0, old_logprobs="sampler")
-    gradients_of(policy, experience(), minibatches=2, inner_epochs=3, objective=objective)
+    gradients_of(policy, rollout_of(), minibatches=2, inner_epochs=3, objective=objective)
     assert [grad for _, grad in policy.seen] == [True] * 6
 
 
@@ -97,7 +99,7 @@ def test_micro_batches_add_up_to_the_minibatch(model_dir, tokens):
         for parameter in reference.parameters():
             parameter.mul_(1.1)
     whole, cut = (
-        gradients_of(policy, experience({2, 7}), reference=reference, minibatches=2, micro_batch_tokens=budget)
+        gradients_of(policy, rollout_of({2, 7}), reference=reference, minibatches=2, micro_batch_tokens=budget)
         for budget in (1000, tokens)
     )
     for (metrics, gradients), (other_metrics, other_gradients) in zip(whole, cut, strict=True):
@@ -115,7 +117,9 @@ def test_the_last_micro_batch_is_told_apart(model_dir):
 
     parts = learner(make_policy(model_dir), minibatches=2, micro_batch_tokens=60)
     counts = []
-    for _ in parts.gradients(experience(), 0, note):
+    rollout = rollout_of()
+    for minibatch in parts.minibatches_of(rollout):
+        parts.gradient(rollout, minibatch, note)
         counts.append(len(seen))
         assert seen[-1]
     assert sum(seen) == 2
@@ -124,11 +128,11 @@ def test_the_last_micro_batch_is_told_apart(model_dir):
 
 def test_what_the_loss_leaves_out_has_no_gradient(model_dir):
     policy = make_policy(model_dir)
-    ((metrics, gradients),) = gradients_of(policy, experience(set(range(12))))
+    ((metrics, gradients),) = gradients_of(policy, rollout_of(set(range(12))))
     assert metrics["loss"] == metrics["logprob_gap"] == 0.0
     assert not any(gradient.any() for gradient in gradients)
     objective = Objective(beta=0.0, mask_truncated=True)
-    ((_, masked),) = gradients_of(policy, experience(), objective=objective)
-    ((_, same),) = gradients_of(policy, experience({1, 6, 11}), objective=objective)  # those that were cut
+    ((_, masked),) = gradients_of(policy, rollout_of(), objective=objective)
+    ((_, same),) = gradients_of(policy, rollout_of({1, 6, 11}), objective=objective)  # those that were cut
     torch.testing.assert_close(masked, same)
     assert any(gradient.any() for gradient in masked)

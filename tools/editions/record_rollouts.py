@@ -25,15 +25,13 @@ class Recorder(RolloutCallback):
 def rows_of(rollout: Rollout) -> list[list[Any]]:
     """One list for each completion, whichever edition made the rollout."""
     made: Any = rollout
-    columns = made.rewards if hasattr(made, "rewards") else None
     rows = []
-    for place, item in enumerate(made.completions):
-        if columns is not None:
-            completion, total, advantage = item, made.totals[place], made.advantages[place]
-            rewards = {name: column[place] for name, column in columns.items()}
+    for place, completion in enumerate(made.completions):
+        if hasattr(made, "scored"):
+            total, rewards = made.scored[place].total, dict(made.scored[place].scores)
         else:
-            completion, total, advantage = item.completion, item.total, made.advantages[place]
-            rewards = dict(item.rewards)
+            total, rewards = made.totals[place], {name: column[place] for name, column in made.rewards.items()}
+        advantage = made.advantages[place]
         ids, logprobs = list(completion.token_ids), list(completion.logprobs)
         rows.append([made.index, completion.prompt.id, completion.sample, ids, logprobs, rewards, total, advantage])
     return rows

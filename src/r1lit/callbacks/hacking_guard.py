@@ -143,7 +143,7 @@ class HackingGuard(RolloutCallback):
 
     def measure_rollout(self, rollout: Rollout) -> dict[str, float]:
         """Takes a rollout into the series and looks at it."""
-        score, check = (_mean(rollout.rewards.get(name, ())) for name in (self.score, self.check))
+        score, check = (_mean([s.scores.get(name) for s in rollout.scored]) for name in (self.score, self.check))
         if score is not None and check is not None:
             self.series.append((rollout.index, score, check))
             if self.parted is None and (found := self.find()):

@@ -77,14 +77,15 @@ class SamplesTable(RolloutCallback):
 
     def _show(self, rollout: Rollout) -> None:
         table = Table(title=f"rollout {rollout.index}, step {rollout.metrics.get('step', 0):.0f}", show_lines=True)
-        for heading in ("prompt", "completion", *rollout.rewards, "advantage"):
+        for heading in ("prompt", "completion", *rollout.reward_names, "advantage"):
             table.add_column(heading, overflow="fold")
         first = rollout.completions[0].prompt.id
         places = [i for i, c in enumerate(rollout.completions) if c.prompt.id == first]
         places.sort(key=lambda i: -rollout.advantages[i])
         for place in dict.fromkeys([*places[: self.rows - 1], places[-1]]):
             completion = rollout.completions[place]
-            marks = ["-" if (v := column[place]) is None else f"{v:.2f}" for column in rollout.rewards.values()]
+            scores = rollout.scored[place].scores.values()
+            marks = ["-" if score is None else f"{score:.2f}" for score in scores]
             texts = (_cut(completion.prompt.question), _cut(completion.text))
             table.add_row(*(escape(t) for t in texts), *marks, f"{rollout.advantages[place]:+.2f}")
         Console(width=None if os.isatty(1) else 120).print(table)
@@ -111,12 +112,13 @@ def rows_of(rollout: Rollout) -> list[dict[str, Any]]:
             "text": c.text,
             "answer": c.answer,
             "finish_reason": c.finish_reason,
-            "tokens": len(c.token_ids),
-            "total": rollout.totals[i],
-            "advantage": rollout.advantages[i],
-            **{f"reward/{name}": column[i] for name, column in rollout.rewards.items()},
+            "tokens": c.tokens,
+            "total": scored.total,
+            "advantage": advantage,
+            **{f"reward/{name}": score for name, score in scored.scores.items()},
         }
-        for i, c in enumerate(rollout.completions)
+        for scored, advantage in zip(rollout.scored, rollout.advantages, strict=True)
+        for c in (scored.completion,)
     ]
 
 

@@ -9,8 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import torch.distributed as dist
-
+from r1lit.distributed import gathered
 from r1lit.functional.estimators import Interval, bootstrap_interval, cons_at_k
 from r1lit.grading.language import language_consistency
 from r1lit.grading.scripts import count_words
@@ -284,9 +283,4 @@ class Measures:
         self.completions.clear()
 
     def _gathered(self, heading: str) -> list[Completion]:
-        mine = self.completions[heading]
-        if not dist.is_initialized() or dist.get_world_size() == 1:
-            return mine
-        everyone: list[list[Completion]] = [[] for _ in range(dist.get_world_size())]
-        dist.all_gather_object(everyone, mine)
-        return [completion for part in everyone for completion in part]
+        return [completion for part in gathered(self.completions[heading]) for completion in part]

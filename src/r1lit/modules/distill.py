@@ -13,13 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from r1lit.data.prompts import PromptDataModule
+from r1lit.distributed import raise_on_all_ranks, rank_and_ranks, summed
 from r1lit.errors import InputError, TrainingError
 from r1lit.functional.distillation import (
     DivergenceKind,
@@ -32,16 +32,16 @@ from r1lit.policy import PackedBatch, Policy
 from r1lit.policy.heads import output_head
 from r1lit.policy.logprobs import packed_states
 from r1lit.policy.vocabulary import shared_vocabulary
-from r1lit.rewards import UNSCORED, Reward
-from r1lit.rewards.scoring import run_reward
+from r1lit.rewards import Reward
 from r1lit.rollout import NativeEngine
 from r1lit.rollout.teacher import ServerTeacher
-from r1lit.training.collector import Collector, Experience
+from r1lit.training.collector import RolloutCollector, describe
 from r1lit.training.minibatches import MicroBatch, micro_batches, random_minibatches, shapes_of
-from r1lit.training.resumable_sampling import raise_everywhere
 from r1lit.training.rollout_module import RolloutModule, mean_metrics
 from r1lit.training.teachers import PolicyTeacher, Teacher
-from r1lit.types import Completion, Prompt, RolloutEngine, SamplingParams, ScoredCompletion
+from r1lit.types import Completion, Prompt, RolloutEngine, SamplingParams
+
+_OF_REWARDS = frozenset({"reward", "unscored", "dropped_groups"})
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class DistillModule(RolloutModule):
         self.teacher: Teacher = _teacher(teacher, server)
         self.divergence = divergence
         self.micro_batch_tokens = micro_batch_tokens
-        self.collector = Onlooker(self.engine, self.rewards)
+        self.collector = RolloutCollector(self.engine, self.rewards, monitor_only=True)
         self.vocabulary = shared_vocabulary(
             policy.tokenizer, self.teacher.tokenizer, policy.init_from, self.teacher.name
         )
@@ -181,21 +181,20 @@ class DistillModule(RolloutModule):
                     f"{room}; drop it, or lower sampling.max_new_tokens"
                 )
 
-    # The parts of a step
-
-    def _summary(self, experience: Experience) -> dict[str, float]:
-        """All but what rewards and groups are to reinforcement learning."""
-        summary = experience.summary()
-        return {name: summary[name] for name in summary.keys() - {"reward", "unscored", "dropped_groups"}}
-
-    def _learn(self, experience: Experience) -> dict[str, float]:
-        """One optimiser step for each minibatch."""
-        deal = random_minibatches(len(experience.completions), self.minibatches, self.seed, self.rollouts, 0)
-        return mean_metrics([self._step({"loss": self._gradient(experience.completions, rows)}) for rows in deal])
+    def training_step(self, prompts: list[Prompt], batch_idx: int) -> None:
+        """One rollout of the student's: sample, then for each minibatch the divergence and a step."""
+        rollout = self.sample(prompts)
+        completions = rollout.completions
+        updates = []
+        for rows in random_minibatches(len(completions), self.minibatches, self.seed, rollout.index, 0):
+            updates.append(self._step({"loss": self._gradient(completions, rows)}))
+        # All but what rewards and groups are to reinforcement learning.
+        found = {name: value for name, value in describe(rollout).items() if name not in _OF_REWARDS}
+        self.finish(rollout, mean_metrics(updates) | found)
 
     def _gradient(self, completions: Sequence[Completion], rows: Sequence[int]) -> float:
         """Leaves the gradient of a minibatch in the parameters. Returns its loss, the same on every rank."""
-        rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        rank, ranks = rank_and_ranks()
         parts = micro_batches(shapes_of(completions), rows, rank, ranks, self.micro_batch_tokens)
         tokens = sum(len(completions[row].token_ids) for row in rows)  # on all ranks
         total = torch.zeros((), device=self.device)
@@ -205,9 +204,7 @@ class DistillModule(RolloutModule):
             loss = self._divergence(MicroBatch.of(texts, self.policy.device).packed, known).sum() / tokens
             self._backward(loss, is_last=number == len(parts))
             total += loss.detach()
-        if ranks > 1:
-            dist.all_reduce(total)
-        return float(total)
+        return float(summed(total))
 
     def _asked(self, completions: Sequence[Completion]) -> TeacherStates | TeacherTop:
         """What the teacher says; a server that fails one rank stops all."""
@@ -218,7 +215,7 @@ class DistillModule(RolloutModule):
             known = self.teacher.distributions(completions, self.device)
         except (InputError, TrainingError) as problem:
             error = problem
-        raise_everywhere(error)
+        raise_on_all_ranks(error)
         return known
 
     def _divergence(self, batch: PackedBatch, known: TeacherStates | TeacherTop) -> Tensor:
@@ -249,31 +246,3 @@ def _teacher(policy: Policy | None, server: ServerTeacher | None) -> Teacher:
     if server is not None and policy is None:
         return server
     raise InputError("give either model.teacher or model.server: who the student learns from")
-
-
-class Onlooker(Collector):
-    """Samples as in reinforcement learning, but rewards only look on: there may be none, and no total is made."""
-
-    def _share(
-        self,
-        prompts: Sequence[Prompt],
-        sampling: SamplingParams,
-        step: int,
-        heard: Callable[[int, int, int], None] | None,
-    ) -> list[ScoredCompletion]:
-        done: list[Completion] = []
-        tokens = 0
-        for completion in self.engine.generate(prompts, sampling):
-            done.append(completion)
-            tokens += len(completion.token_ids)
-            if heard:
-                heard(len(done), len(prompts) * sampling.n, tokens)
-        columns: dict[str, dict[int, float | None]] = {}
-        for reward in self.rewards:
-            rows = [i for i, completion in enumerate(done) if reward.applies_to(completion.prompt, step)]
-            scores = run_reward(reward, [done[i] for i in rows]) if rows else []
-            columns[reward.name] = {i: None if s is UNSCORED else s for i, s in zip(rows, scores, strict=True)}
-        return [
-            ScoredCompletion(c, {name: found.get(i) for name, found in columns.items()}, None)
-            for i, c in enumerate(done)
-        ]

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from lightning.pytorch import Callback
 
+from r1lit.distributed import raise_on_all_ranks
 from r1lit.errors import InputError, TrainingError
 from r1lit.functional.estimators import Interval
 from r1lit.metrics.benchmark import BenchmarkMetrics, Groups, by_label, grade, judge_of
@@ -22,7 +23,7 @@ from r1lit.rewards.base import check_names
 from r1lit.rollout import NativeEngine
 from r1lit.samples.evaluated import EvaluatedFile
 from r1lit.training.collector import for_rollout
-from r1lit.training.resumable_sampling import JournaledSampler, raise_everywhere
+from r1lit.training.resumable_sampling import JournaledSampler
 from r1lit.training.sampling_module import SamplingModule
 from r1lit.training.stage import EVALUATION_ROLLOUT
 from r1lit.types import RolloutEngine, SamplingParams
@@ -144,7 +145,7 @@ class EvaluationModule(SamplingModule):
                 self.test_results |= self._write()
             except (InputError, TrainingError) as problem:
                 error = problem
-        raise_everywhere(error)
+        raise_on_all_ranks(error)
         for name, interval in self.test_results.items():
             if "=" not in name:  # ranks must log the same names, and the first alone has those by label
                 self.log(f"test/{name}", interval["value"], rank_zero_only=True)

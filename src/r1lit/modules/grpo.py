@@ -21,11 +21,11 @@ from r1lit.policy.sharding import reshard
 from r1lit.rewards import Reward
 from r1lit.rewards.base import check_names
 from r1lit.rollout import NativeEngine
-from r1lit.training.collector import AdvantageScale, Collector, DynamicSampling, Experience
+from r1lit.training.collector import AdvantageScale, DynamicSampling, RolloutCollector, describe
 from r1lit.training.learner import Learner
 from r1lit.training.objective import Objective
 from r1lit.training.rollout_module import RolloutModule, mean_metrics
-from r1lit.types import RolloutEngine, SamplingParams
+from r1lit.types import Prompt, RolloutEngine, SamplingParams
 
 
 class GRPOModule(RolloutModule):
@@ -47,7 +47,7 @@ class GRPOModule(RolloutModule):
         inner_epochs: Passes over a rollout.
         micro_batch_tokens: Tokens in one forward and backward, the memory budget; a prompt counts once for those of
             its completions that are together.
-        advantage_scale: How advantages are scaled; see ``Collector``.
+        advantage_scale: How advantages are scaled; see ``RolloutCollector``.
         overlong_buffer: Tokens of DAPO's soft penalty for long completions; 0 has none, as the paper.
         dynamic_sampling: Replace groups without a signal; off as in the paper.
         gradient_clip_norm: Largest norm of the gradient; None does not clip.
@@ -102,7 +102,9 @@ class GRPOModule(RolloutModule):
         )
         self.objective = objective
         self.placebo = placebo
-        self.collector = Collector(self.engine, rewards, advantage_scale, placebo, overlong_buffer, dynamic_sampling)
+        self.collector = RolloutCollector(
+            self.engine, rewards, advantage_scale, placebo, overlong_buffer, dynamic_sampling
+        )
         # With LoRA the policy is its own reference, by turning its adapter off; else that is a second model.
         self.policy.keeps_reference = bool(objective.beta)
         self.reference = policy.twin() if objective.beta and policy.lora is None else None
@@ -139,7 +141,17 @@ class GRPOModule(RolloutModule):
         super().on_load_checkpoint(checkpoint)
         self.policy.reference_synced = bool(checkpoint["r1lit"].get("reference_synced", False))
 
-    # The parts of a step
+    def training_step(self, prompts: list[Prompt], batch_idx: int) -> None:
+        """One rollout: sample and score, advantages, then for each minibatch the loss and a step."""
+        rollout = self.sample(prompts)
+        rollout = self.collector.compare(rollout, self.sampling.n)
+        updates = []
+        for minibatch in self.learner.minibatches_of(rollout):
+            metrics = self.learner.gradient(rollout, minibatch, self._backward)
+            updates.append(self._step(metrics))
+        self.finish(rollout, mean_metrics(updates) | describe(rollout))
+
+    # The reference policy
 
     def _opened_reference(self) -> AbstractContextManager[Policy]:
         return self.policy.reference() if self.reference is None else nullcontext(self.reference)
@@ -156,12 +168,6 @@ class GRPOModule(RolloutModule):
         with torch.no_grad():
             for target, source in zip(self.reference.parameters(), self.policy.parameters(), strict=True):
                 target.copy_(source)
-
-    def _learn(self, experience: Experience) -> dict[str, float]:
-        """One optimiser step for each minibatch."""
-        return mean_metrics(
-            [self._step(found) for found in self.learner.gradients(experience, self.rollouts, self._backward)]
-        )
 
 
 def _check_settings(

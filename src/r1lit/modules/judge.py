@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from r1lit.callbacks.base import rollout_callbacks
+from r1lit.distributed import raise_on_all_ranks
 from r1lit.errors import InputError, TrainingError
 from r1lit.modules.reject import REJECTION_ROLLOUT
 from r1lit.policy import Policy
@@ -20,7 +21,7 @@ from r1lit.rejection.pair_generation import Candidates, Judgement, MadePairs, Pa
 from r1lit.rollout import NativeEngine
 from r1lit.samples.journal import Journal
 from r1lit.training.collector import for_rollout
-from r1lit.training.resumable_sampling import prompts_hash, raise_everywhere
+from r1lit.training.resumable_sampling import prompts_hash
 from r1lit.training.sampling_module import SamplingModule
 from r1lit.types import Completion, Prompt, RolloutEngine, SamplingParams
 
@@ -101,7 +102,7 @@ class JudgeModule(SamplingModule):
             self._judge([prompt for prompt in mine if prompt.id not in self.journal])
         except (InputError, TrainingError) as problem:
             error = problem
-        raise_everywhere(error)
+        raise_on_all_ranks(error)
         return self._done
 
     def _judge(self, prompts: Sequence[Prompt]) -> None:

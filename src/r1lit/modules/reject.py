@@ -15,6 +15,7 @@ from lightning.pytorch import Callback
 from r1lit.data.chatfile import read_chat_file
 from r1lit.data.encoding import ChatEncoder
 from r1lit.data.store import write_store
+from r1lit.distributed import raise_on_all_ranks
 from r1lit.errors import InputError, TrainingError
 from r1lit.policy import Policy
 from r1lit.rejection.completion_filter import Preference, Sieve
@@ -26,7 +27,7 @@ from r1lit.rewards import Reward
 from r1lit.rewards.base import check_names
 from r1lit.rollout import NativeEngine
 from r1lit.training.collector import for_rollout
-from r1lit.training.resumable_sampling import JournaledSampler, raise_everywhere
+from r1lit.training.resumable_sampling import JournaledSampler
 from r1lit.training.sampling_module import SamplingModule
 from r1lit.types import Prompt, RolloutEngine, SamplingParams
 
@@ -160,7 +161,7 @@ class RejectionModule(SamplingModule):
                 self._sort_out()
             except (InputError, TrainingError) as problem:
                 error = problem
-        raise_everywhere(error)
+        raise_on_all_ranks(error)
 
     def _sort_out(self) -> None:
         self.sampler.finish()

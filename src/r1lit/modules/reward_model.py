@@ -5,15 +5,15 @@ whatever the micro-batches or the number of processes.
 """
 
 import time
-from typing import Any, cast
+from typing import cast
 
 import torch
-import torch.distributed as dist
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from r1lit.callbacks.base import rollout_callbacks
 from r1lit.data.preference_data import PreferenceBatch, PreferenceDataModule, PreferencePart
+from r1lit.distributed import gathered, summed
 from r1lit.errors import InputError
 from r1lit.functional.estimators import Interval
 from r1lit.functional.preferences import pairwise_loss, pointwise_loss
@@ -121,9 +121,7 @@ class RewardModelModule(UpdatingModule):
             loss = self._losses(scores, part).sum() / batch.items
             self._backward(loss, is_last=number == len(batch.parts))
             totals += torch.stack([loss.detach(), self._correct(scores, part) / batch.items])
-        if self.trainer.world_size > 1:
-            dist.all_reduce(totals)
-        loss_value, accuracy = totals.tolist()
+        loss_value, accuracy = summed(totals).tolist()
         metrics = self._step({"loss": loss_value})
         taken = max(time.perf_counter() - start, 1e-9)
         metrics |= {
@@ -197,8 +195,4 @@ class RewardModelModule(UpdatingModule):
     def _gathered(self) -> dict[int, list[float]]:
         """The scores of all ranks; this rank's are forgotten."""
         mine, self._scores = self._scores, {}
-        if self.trainer.world_size == 1:
-            return mine
-        everyone: list[Any] = [None] * self.trainer.world_size
-        dist.all_gather_object(everyone, mine)
-        return {place: row for part in everyone for place, row in part.items()}
+        return {place: row for part in gathered(mine) for place, row in part.items()}

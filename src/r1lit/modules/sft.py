@@ -14,6 +14,7 @@ from torch import Tensor
 from r1lit.callbacks.base import rollout_callbacks
 from r1lit.data.chat import ChatDataModule
 from r1lit.data.packing import ChatBatch, PaddedBatch, moved
+from r1lit.distributed import summed
 from r1lit.errors import InputError
 from r1lit.policy import PackedBatch, Policy
 from r1lit.rewards import Reward
@@ -114,9 +115,7 @@ class SFTModule(StageModule):
             part_loss = -self._logprobs(moved(part, self.device)).sum() / batch.targets
             self._backward(part_loss, is_last=number == len(batch.parts))
             loss += part_loss.detach()
-        if self.trainer.world_size > 1:
-            torch.distributed.all_reduce(loss)
-        metrics = self._step({"loss": float(loss)})
+        metrics = self._step({"loss": float(summed(loss))})
         taken = max(time.perf_counter() - start, 1e-9)
         metrics |= {
             "step": float(self.updates),

@@ -228,10 +228,7 @@ class Selector:
     def _failed(self, candidate: ScoredCompletion, text: str) -> str | None:
         reasoning, answer = parse_response(text)
         completion = replace(candidate.completion, text=text, reasoning=reasoning, answer=answer, finish_reason="stop")
-        scores = score_completions(self.rewards, [completion], 0)
-        again = ScoredCompletion(
-            completion, {name: column[0] for name, column in scores.rewards.items()}, scores.totals[0]
-        )
+        (again,) = score_completions(self.rewards, [completion], 0)
         reason = self.sieve.failed(again)
         return None if reason is None else f"rewritten:{reason}"
 

@@ -23,7 +23,7 @@ from r1lit.rewards.json_answer import JSONReward
 from r1lit.rewards.language import LanguageConsistencyReward
 from r1lit.rewards.refusal import RefusalReward
 from r1lit.rewards.reward_model import RewardModelReward
-from r1lit.rewards.scoring import Scores, score_completions
+from r1lit.rewards.scoring import score_completions
 from r1lit.rewards.streaming import Scoring
 from r1lit.rewards.tool_call import ToolCallReward
 
@@ -46,7 +46,6 @@ __all__ = [
     "Reward",
     "RewardModelReward",
     "Score",
-    "Scores",
     "Scoring",
     "ToolCallReward",
     "check_answer",

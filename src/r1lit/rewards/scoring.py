@@ -2,30 +2,19 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from numbers import Real
 
 from r1lit.errors import InputError, TrainingError
 from r1lit.rewards.base import UNSCORED, CompletionError, Reward, Score, check_names
-from r1lit.types import Completion
+from r1lit.types import Completion, ScoredCompletion
 
 _SHOWN = 80
 _MAIN_THREAD_HINT = " (rewards are scored in a thread beside generation; concurrency 0 scores in the main thread)"
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """What the rewards made of a list of completions; tuples are parallel to it."""
-
-    rewards: dict[str, tuple[float | None, ...]]
-    """Unweighted scores by reward name; None where the reward did not apply or could not score."""
-    totals: tuple[float | None, ...]
-    """Weighted sums; None where a reward that counts could not score, or none that counts applies yet."""
-    unscored: dict[str, int]
-    """Completions that each reward could not score, by reward name."""
-
-
-def score_completions(rewards: Sequence[Reward], completions: Sequence[Completion], step: int) -> Scores:
+def score_completions(
+    rewards: Sequence[Reward], completions: Sequence[Completion], step: int
+) -> list[ScoredCompletion]:
     """Scores completions by every reward that applies and sums up: sum_k weight_k * score_k (paper eq. 4 and 8).
 
     Rewards of weight 0 are scored and reported like all others, but do not count: a completion that they could not
@@ -38,7 +27,7 @@ def score_completions(rewards: Sequence[Reward], completions: Sequence[Completio
         step: Policy updates done so far; rewards with a later ``from_step`` are left out.
 
     Returns:
-        The scores in the order of ``completions``.
+        The completions with their scores and totals, in the order given.
 
     Raises:
         InputError: If two rewards share a name, or no reward that counts will ever apply to a completion.
@@ -58,22 +47,19 @@ def score_completions(rewards: Sequence[Reward], completions: Sequence[Completio
 
 def add_up(
     rewards: Sequence[Reward], completions: Sequence[Completion], columns: dict[str, list[Score]], step: int
-) -> Scores:
+) -> list[ScoredCompletion]:
     """Makes the totals from each reward's column of scores, parallel to ``completions``.
 
     Raises:
         InputError: If two rewards share a name, or no reward that counts will ever apply to a completion.
     """
     check_names(rewards)
-    totals = tuple(
-        _total(completion, [(reward, columns[reward.name][i]) for reward in rewards], step)
-        for i, completion in enumerate(completions)
-    )
-    return Scores(
-        rewards={name: tuple(None if s is UNSCORED else s for s in column) for name, column in columns.items()},
-        totals=totals,
-        unscored={name: sum(s is UNSCORED for s in column) for name, column in columns.items()},
-    )
+    found = []
+    for i, completion in enumerate(completions):
+        total = _total(completion, [(reward, columns[reward.name][i]) for reward in rewards], step)
+        scores = {name: None if (score := column[i]) is UNSCORED else score for name, column in columns.items()}
+        found.append(ScoredCompletion(completion, scores, total))
+    return found
 
 
 def _total(completion: Completion, scores: list[tuple[Reward, Score]], step: int) -> float | None:

@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import Self
 
 from r1lit.rewards.base import Reward, Score
-from r1lit.rewards.scoring import Scores, add_up, run_reward
-from r1lit.types import Completion
+from r1lit.rewards.scoring import add_up, run_reward
+from r1lit.types import Completion, ScoredCompletion
 
 NOTICE_S = 60.0
 """Seconds between notices of what a rollout waits for."""
@@ -33,7 +33,7 @@ class Scoring:
         with Scoring(rewards, step, group_size) as scoring:
             for completion in engine.generate(prompts, sampling):
                 scoring.add(completion)
-            scores = scoring.result()
+            scored = scoring.result()
 
     A score is the same however completions are cut into calls, if each call's scores depend on its own completions
     alone, as ``Reward.score`` demands, or on whole groups for a ``groupwise`` reward.
@@ -63,11 +63,11 @@ class Scoring:
             if lane.error is not None:
                 raise lane.error
 
-    def result(self) -> Scores:
+    def result(self) -> list[ScoredCompletion]:
         """Waits for what is missing.
 
         Returns:
-            The scores in the order of ``add``.
+            The completions with their scores, in the order of ``add``.
 
         Raises:
             InputError: As ``score_completions``.

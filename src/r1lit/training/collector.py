@@ -1,58 +1,24 @@
 """From prompts to scored completions with advantages, the same on every rank."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-import torch.distributed as dist
 
+from r1lit.distributed import gathered, rank_and_ranks
 from r1lit.errors import InputError, TrainingError
 from r1lit.functional.advantages import group_advantages, rloo_advantages
 from r1lit.functional.shaping import overlong_penalty
-from r1lit.rewards import Reward
+from r1lit.rewards import UNSCORED, Reward
+from r1lit.rewards.scoring import run_reward
 from r1lit.rewards.streaming import Scoring
-from r1lit.types import Completion, Prompt, RolloutEngine, SamplingParams, ScoredCompletion
+from r1lit.types import Completion, Prompt, Rollout, RolloutEngine, SamplingParams, ScoredCompletion
 
 AdvantageScale = Literal["group", "none", "batch", "rloo"]
 MorePrompts = Callable[[int], list[Prompt]]
 """Gives further prompts at the attempt of the given number (from 0); none when the data are used up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Experience:
-    """Completions in order, prompt by prompt and sample by sample, with parallel scores and advantages."""
-
-    completions: tuple[Completion, ...]
-    rewards: dict[str, tuple[float | None, ...]]
-    totals: tuple[float | None, ...]
-    advantages: tuple[float, ...]
-    tokens: int
-    """Sampled in all, those of dropped groups included."""
-    dropped_groups: int = 0
-    """Groups without a signal that dynamic sampling replaced."""
-
-    def summary(self) -> dict[str, float]:
-        """What the completions are like, as metrics of the rollout."""
-        count = len(self.completions)
-        scored = [total for total in self.totals if total is not None]
-        logprobs = [value for c in self.completions for value in c.logprobs]
-        found = {
-            "reward": sum(scored) / len(scored) if scored else float("nan"),
-            "unscored": float(count - len(scored)),
-            "dropped_groups": float(self.dropped_groups),
-            "mean_length": sum(len(c.token_ids) for c in self.completions) / count,
-            "truncated": sum(c.finish_reason == "length" for c in self.completions) / count,
-            # Sampled from the policy itself, the mean of -log p is an unbiased estimate of its entropy.
-            "entropy": -sum(logprobs) / max(1, len(logprobs)),
-        }
-        for name, column in self.rewards.items():
-            values = [value for value in column if value is not None]
-            if values:
-                found[f"reward/{name}"] = sum(values) / len(values)
-        return found
 
 
 @dataclass(frozen=True)
@@ -73,17 +39,32 @@ class DynamicSampling:
             raise InputError(f"dynamic_sampling.max_attempts is {self.max_attempts}; give at least 1")
 
 
-class Collector:
-    """Generates, scores and compares, each rank its share of the prompts.
+@dataclass(frozen=True, slots=True)
+class RolloutRequest:
+    """What a rollout is to be like."""
+
+    sampling: SamplingParams
+    """With the run's seed and the rollout's counter (``for_rollout``)."""
+    step: int
+    """Policy updates so far, for rewards that start late."""
+    more_prompts: MorePrompts | None = None
+    """Where dynamic sampling finds replacements."""
+    on_progress: Callable[[int, int, int], None] | None = None
+    """Called with completions done, completions in all, and tokens so far, on this rank."""
+
+
+class RolloutCollector:
+    """Samples and scores, each rank its share of the prompts, and compares within groups.
 
     Args:
         engine: Samples the completions.
         rewards: Score them.
         scale: How advantages are scaled: by the group's standard deviation (the paper), by none (Dr. GRPO), by the
             batch's, or against the mean of the others (RLOO).
-        shuffled_rewards: The placebo: totals are dealt anew among the completions of the rollout.
+        shuffled_rewards: The placebo: totals are shuffled among the completions of the rollout.
         overlong_buffer: Tokens before the limit within which DAPO's soft penalty grows to -1; 0 has none.
         dynamic_sampling: Drop groups without a signal; None keeps all.
+        monitor_only: Whether the rewards only monitor, as in distillation: there may be none, and no total is made.
     """
 
     def __init__(
@@ -94,6 +75,7 @@ class Collector:
         shuffled_rewards: bool = False,
         overlong_buffer: int = 0,
         dynamic_sampling: DynamicSampling | None = None,
+        monitor_only: bool = False,
     ) -> None:
         names = [reward.name for reward in rewards]
         if dynamic_sampling and dynamic_sampling.reward not in names:
@@ -103,154 +85,161 @@ class Collector:
             )
         self.engine, self.rewards, self.scale = engine, rewards, scale
         self.shuffled_rewards, self.overlong_buffer = shuffled_rewards, overlong_buffer
-        self.dynamic_sampling = dynamic_sampling
+        self.dynamic_sampling, self.monitor_only = dynamic_sampling, monitor_only
 
-    def collect(
-        self,
-        prompts: Sequence[Prompt],
-        sampling: SamplingParams,
-        step: int,
-        more_prompts: MorePrompts | None = None,
-        heard: Callable[[int, int, int], None] | None = None,
-    ) -> Experience:
-        """Makes the experience of one rollout.
+    def collect(self, prompts: Sequence[Prompt], request: RolloutRequest) -> Rollout:
+        """Samples and scores a group for each prompt; the rollout has no advantages yet.
 
         Args:
             prompts: Of this rollout, the same on every rank.
-            sampling: With the rollout's counter.
-            step: Policy updates so far, for rewards that start late.
-            more_prompts: Where dynamic sampling finds replacements.
-            heard: Told of completions done, completions in all, and tokens so far, on this rank.
+            request: The sampling, and what else it takes.
 
         Raises:
             InputError: If a prompt or the sampling cannot be used.
             TrainingError: If a reward fails or the policy gives no distribution to sample from; on every rank, wherever
                 it happened.
         """
-        share = partial(self._share, sampling=sampling, step=step, heard=heard)
-        sample = partial(self._sample, n=sampling.n, share=share)
-        sampled = sample(prompts)
+        sampled = self._sample(prompts, request)
         tokens, dropped = _tokens(sampled), 0
-        if self.dynamic_sampling and more_prompts:
-            sampled, dropped, tokens = self._refill(sampled, len(prompts), sampling.n, more_prompts, sample)
-        totals = self._totals(sampled, sampling)
-        values = torch.tensor([float("nan") if t is None else t for t in totals], dtype=torch.float64)
-        groups = torch.arange(len(totals)) // sampling.n
-        if self.scale == "rloo":
-            advantages = rloo_advantages(values, groups)
-        else:
-            advantages = group_advantages(values, groups, self.scale)
-        return Experience(
-            completions=tuple(s.completion for s in sampled),
-            rewards={r.name: tuple(s.scores[r.name] for s in sampled) for r in self.rewards},
-            totals=totals,
-            advantages=tuple(advantages.tolist()),
-            tokens=tokens,
-            dropped_groups=dropped,
-        )
+        if self.dynamic_sampling and request.more_prompts:
+            sampled, dropped, tokens = self._refill(sampled, len(prompts), request)
+        scored = tuple(self._with_final_totals(sampled, request.sampling))
+        return Rollout(request.sampling.rollout, scored, (0.0,) * len(scored), tokens, dropped)
 
-    def _sample(self, prompts: Sequence[Prompt], n: int, share: "_Sample") -> list[ScoredCompletion]:
-        """Lets each rank generate and score its share of the prompts and exchanges the results."""
-        place = {prompt.id: index for index, prompt in enumerate(prompts)}
-        if len(place) != len(prompts):
+    def compare(self, rollout: Rollout, group_size: int) -> Rollout:
+        """The rollout with advantages (paper eq. 3): each completion's total against those of its group."""
+        totals = torch.tensor(
+            [float("nan") if s.total is None else s.total for s in rollout.scored], dtype=torch.float64
+        )
+        groups = torch.arange(len(totals)) // group_size
+        if self.scale == "rloo":
+            advantages = rloo_advantages(totals, groups)
+        else:
+            advantages = group_advantages(totals, groups, self.scale)
+        return replace(rollout, advantages=tuple(advantages.tolist()))
+
+    def _sample(self, prompts: Sequence[Prompt], request: RolloutRequest) -> list[ScoredCompletion]:
+        """Lets each rank sample and score its share of the prompts and exchanges the results."""
+        order = {prompt.id: index for index, prompt in enumerate(prompts)}
+        if len(order) != len(prompts):
             raise InputError("a rollout has two prompts of one id; ids seed the sampling, so give each prompt its own")
-        rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        rank, ranks = rank_and_ranks()
         mine: list[ScoredCompletion] | InputError | TrainingError
         try:
-            mine = share(prompts[rank::ranks])
+            mine = self._share(prompts[rank::ranks], request)
         except (InputError, TrainingError) as error:
             if ranks == 1:
                 raise
             mine = error  # the others wait for this rank's share: let them know
-        shares: list[Any] = [mine]
-        if ranks > 1:
-            shares = [None] * ranks
-            dist.all_gather_object(shares, mine)
-        for found in shares:
+        merged: list[ScoredCompletion] = []
+        for found in gathered(mine):
             if isinstance(found, Exception):
                 raise found
-        merged: list[ScoredCompletion] = [s for found in shares for s in found]
-        merged.sort(key=lambda s: (place[s.completion.prompt.id], s.completion.sample))
-        if len(merged) != len(prompts) * n:
-            raise TrainingError(f"the engine gave {len(merged)} completions for {len(prompts)} prompts x {n}")
+            merged += found
+        merged.sort(key=lambda s: (order[s.completion.prompt.id], s.completion.sample))
+        if len(merged) != len(prompts) * request.sampling.n:
+            raise TrainingError(
+                f"the engine gave {len(merged)} completions for {len(prompts)} prompts x {request.sampling.n}"
+            )
         return merged
 
-    def _share(
-        self,
-        prompts: Sequence[Prompt],
-        sampling: SamplingParams,
-        step: int,
-        heard: Callable[[int, int, int], None] | None,
-    ) -> list[ScoredCompletion]:
-        """Generates completions and scores each while others are still under way."""
+    def _share(self, prompts: Sequence[Prompt], request: RolloutRequest) -> list[ScoredCompletion]:
+        """Samples completions and scores each while others are still being sampled."""
         done: list[Completion] = []
         tokens = 0
-        alone = not dist.is_initialized() or dist.get_world_size() == 1
-        with Scoring(self.rewards, step, sampling.n) as scoring:
-            for completion in self.engine.generate(prompts, sampling):
+        alone = rank_and_ranks()[1] == 1
+        rewards = () if self.monitor_only else self.rewards
+        with Scoring(rewards, request.step, request.sampling.n) as scoring:
+            for completion in self.engine.generate(prompts, request.sampling):
                 done.append(completion)
-                tokens += len(completion.token_ids)
-                scoring.add(completion)
+                tokens += completion.tokens
+                if rewards:
+                    scoring.add(completion)
                 if alone:  # other ranks may have to decode in step with this one to the end
                     scoring.check()
-                if heard:
-                    heard(len(done), len(prompts) * sampling.n, tokens)
-            scores = scoring.result()
+                if request.on_progress:
+                    request.on_progress(len(done), len(prompts) * request.sampling.n, tokens)
+            return scoring.result() if rewards else self._monitored(done, request.step)
+
+    def _monitored(self, done: Sequence[Completion], step: int) -> list[ScoredCompletion]:
+        """The completions with what the rewards say of them, and no totals."""
+        columns: dict[str, dict[int, float | None]] = {}
+        for reward in self.rewards:
+            rows = [i for i, completion in enumerate(done) if reward.applies_to(completion.prompt, step)]
+            scores = run_reward(reward, [done[i] for i in rows]) if rows else []
+            columns[reward.name] = {i: None if s is UNSCORED else s for i, s in zip(rows, scores, strict=True)}
         return [
-            ScoredCompletion(c, {name: column[i] for name, column in scores.rewards.items()}, scores.totals[i])
+            ScoredCompletion(c, {name: found.get(i) for name, found in columns.items()}, None)
             for i, c in enumerate(done)
         ]
 
     def _refill(
-        self,
-        sampled: list[ScoredCompletion],
-        wanted: int,
-        n: int,
-        more_prompts: MorePrompts,
-        sample: "_Sample",
+        self, sampled: list[ScoredCompletion], wanted: int, request: RolloutRequest
     ) -> tuple[list[ScoredCompletion], int, int]:
         """Replaces groups without a signal. Returns what is kept, groups dropped, and tokens sampled in all."""
-        assert self.dynamic_sampling is not None
+        settings, n = self.dynamic_sampling, request.sampling.n
+        assert settings is not None
+        assert request.more_prompts is not None
         kept: list[ScoredCompletion] = []
         spare: list[ScoredCompletion] = []
         tokens = 0
-        for attempt in range(self.dynamic_sampling.max_attempts + 1):
+        for attempt in range(settings.max_attempts + 1):
             tokens += _tokens(sampled)
             for start in range(0, len(sampled), n):
                 group = sampled[start : start + n]
-                (kept if _has_signal(group, self.dynamic_sampling.reward) else spare).extend(group)
-            if len(kept) >= wanted * n or attempt == self.dynamic_sampling.max_attempts:
+                (kept if _has_signal(group, settings.reward) else spare).extend(group)
+            if len(kept) >= wanted * n or attempt == settings.max_attempts:
                 break
-            others = more_prompts(attempt)
+            others = request.more_prompts(attempt)
             if not others:
                 break
-            sampled = sample(others)
+            sampled = self._sample(others, request)
         reused = max(0, wanted * n - len(kept))
         return kept[: wanted * n] + spare[:reused], (len(spare) - reused) // n, tokens
 
-    def _totals(self, sampled: Sequence[ScoredCompletion], sampling: SamplingParams) -> tuple[float | None, ...]:
+    def _with_final_totals(
+        self, sampled: Sequence[ScoredCompletion], sampling: SamplingParams
+    ) -> Iterator[ScoredCompletion]:
         totals = [s.total for s in sampled]
         if self.overlong_buffer:
-            lengths = torch.tensor([len(s.completion.token_ids) for s in sampled])
+            lengths = torch.tensor([s.completion.tokens for s in sampled])
             penalties = overlong_penalty(lengths, sampling.max_new_tokens, self.overlong_buffer).tolist()
             totals = [None if t is None else t + p for t, p in zip(totals, penalties, strict=True)]
         if self.shuffled_rewards:
             random.Random(f"r1lit/placebo/{sampling.seed}/{sampling.rollout}").shuffle(totals)
-        return tuple(totals)
+        for scored, total in zip(sampled, totals, strict=True):
+            yield replace(scored, total=total)
 
 
-_Sample = Callable[[Sequence[Prompt]], list[ScoredCompletion]]
-"""Samples and scores the group of each prompt."""
+def describe(rollout: Rollout) -> dict[str, float]:
+    """What a rollout's completions are like, as metrics."""
+    count = len(rollout.scored)
+    totals = [scored.total for scored in rollout.scored if scored.total is not None]
+    logprobs = [value for completion in rollout.completions for value in completion.logprobs]
+    found = {
+        "reward": sum(totals) / len(totals) if totals else float("nan"),
+        "unscored": float(count - len(totals)),
+        "dropped_groups": float(rollout.dropped_groups),
+        "mean_length": sum(completion.tokens for completion in rollout.completions) / count,
+        "truncated": sum(completion.finish_reason == "length" for completion in rollout.completions) / count,
+        # Sampled from the policy itself, the mean of -log p is an unbiased estimate of its entropy.
+        "entropy": -sum(logprobs) / max(1, len(logprobs)),
+    }
+    for name in rollout.reward_names:
+        values = [score for scored in rollout.scored if (score := scored.scores[name]) is not None]
+        if values:
+            found[f"reward/{name}"] = sum(values) / len(values)
+    return found
 
 
 def _has_signal(group: Sequence[ScoredCompletion], reward: str) -> bool:
-    """Whether completions of a group differ in correctness, or it is none of theirs to be correct."""
+    """Whether completions of a group differ in correctness, or correctness does not apply to them."""
     marks = {s.scores[reward] for s in group} - {None}
     return len(marks) > 1 or (not marks and any(s.total is not None for s in group))
 
 
 def _tokens(sampled: Sequence[ScoredCompletion]) -> int:
-    return sum(len(s.completion.token_ids) for s in sampled)
+    return sum(s.completion.tokens for s in sampled)
 
 
 def for_rollout(sampling: SamplingParams, seed: int, rollout: int) -> SamplingParams:

@@ -1,22 +1,36 @@
 """From a scored rollout to gradients, minibatch by minibatch."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
+from r1lit.distributed import rank_and_ranks, summed
 from r1lit.policy import Policy
-from r1lit.training.collector import Experience
 from r1lit.training.minibatches import MicroBatch, micro_batches, random_minibatches, shapes_of
 from r1lit.training.objective import Objective
-from r1lit.types import SamplingParams
+from r1lit.types import Rollout, SamplingParams, ScoredCompletion
 
 Backward = Callable[[Tensor, bool], None]
 """Takes a loss and whether it is the minibatch's last on this rank, and adds its gradient to the parameters'."""
-Minibatch = list[list[int]]
-"""This rank's rows of one policy update, micro-batch by micro-batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Minibatch:
+    """What one policy update learns from."""
+
+    rows: list[int]
+    """Completions of the rollout by their index; those of all ranks."""
+    micro_batches: list[list[int]]
+    """This rank's, cut to fit the memory."""
+    old_logprobs: dict[int, Tensor] | None
+    """By row: log-probabilities [tokens] under the policy before the first update; None takes the sampler's."""
+    reference_logprobs: dict[int, Tensor] | None
+    """The same under the reference policy; None without a KL term."""
+    first: bool
+    """Whether the policy is still the one that sampled."""
 
 
 class Learner:
@@ -51,99 +65,86 @@ class Learner:
         self.minibatches, self.inner_epochs, self.micro_batch_tokens = minibatches, inner_epochs, micro_batch_tokens
         self.seed = seed
 
-    def gradients(self, experience: Experience, rollout: int, backward: Backward) -> Iterator[dict[str, float]]:
-        """Leaves the gradient of one minibatch after another in the parameters.
-
-        The caller takes an optimiser step, and clears the gradients, before it asks for the next.
-
-        Args:
-            experience: Of the rollout, the same on every rank.
-            rollout: Its counter, which with the seed fixes the minibatches.
-            backward: Called for each micro-batch.
-
-        Yields:
-            The metrics of the minibatch, summed over ranks: ``loss``, what the objective reports as means over tokens
-            or completions, and in the first minibatch ``logprob_gap``, how far the sampler's numerics are from ours.
-        """
-        deal = list(self._deal(experience, rollout))
-        rank, ranks = _rank_and_ranks()
-        minibatches = [
-            (rows, micro_batches(shapes_of(experience.completions), rows, rank, ranks, self.micro_batch_tokens))
-            for rows in deal
+    def minibatches_of(self, rollout: Rollout) -> list["Minibatch"]:
+        """Cuts a rollout into minibatches of one policy update each, and computes what no update changes."""
+        rank, ranks = rank_and_ranks()
+        completions = rollout.completions
+        rows = [
+            part
+            for epoch in range(self.inner_epochs)
+            for part in random_minibatches(len(completions), self.minibatches, self.seed, rollout.index, epoch)
         ]
-        # On one rank, the first pass has every row; on several, a later one deals a rank rows that it has not had.
-        needed = [parts for _, parts in minibatches[: self.minibatches if ranks == 1 else None]]
+        shapes = shapes_of(completions)
+        cut = [micro_batches(shapes, part, rank, ranks, self.micro_batch_tokens) for part in rows]
+        # On one rank, the first pass has every row; on several, a later one gives a rank rows that it has not had.
+        needed = cut[: self.minibatches if ranks == 1 else None]
         old = reference = None
-        if self.objective.old_logprobs == "recompute" and len(minibatches) > 1:
-            old = self._frozen_logprobs(self.policy, experience, needed)
+        if self.objective.old_logprobs == "recompute" and len(rows) > 1:
+            old = self._frozen_logprobs(self.policy, rollout, needed)
         if self.reference is not None:
             with self.reference() as policy:
-                reference = self._frozen_logprobs(policy, experience, needed)
-        for number, (rows, parts) in enumerate(minibatches):
-            yield self._minibatch(experience, rows, parts, old, reference, backward, first=number == 0)
-
-    def _deal(self, experience: Experience, rollout: int) -> Iterator[list[int]]:
-        """All ranks' rows of each policy update."""
-        for epoch in range(self.inner_epochs):
-            yield from random_minibatches(len(experience.completions), self.minibatches, self.seed, rollout, epoch)
+                reference = self._frozen_logprobs(policy, rollout, needed)
+        return [
+            Minibatch(part, parts, old, reference, first=number == 0)
+            for number, (part, parts) in enumerate(zip(rows, cut, strict=True))
+        ]
 
     @torch.no_grad()
     def _frozen_logprobs(
-        self, policy: Policy, experience: Experience, minibatches: Sequence[Minibatch]
+        self, policy: Policy, rollout: Rollout, cut: Sequence[Sequence[Sequence[int]]]
     ) -> dict[int, Tensor]:
         """The log-probabilities [tokens] of each row under a policy as it is now."""
         found: dict[int, Tensor] = {}
-        for part in (part for parts in minibatches for part in parts):
-            batch = MicroBatch.of([experience.completions[row] for row in part], policy.device)
+        for part in (part for parts in cut for part in parts):
+            completions = [rollout.scored[row].completion for row in part]
+            batch = MicroBatch.of(completions, policy.device)
             logprobs = policy.packed_logprobs(batch.packed, self.sampling.temperature).logprobs
-            lengths = [len(experience.completions[row].token_ids) for row in part]
+            lengths = [completion.tokens for completion in completions]
             found |= zip(part, logprobs[batch.packed.target_mask].split(lengths), strict=True)
         return found
 
-    def _minibatch(
-        self,
-        experience: Experience,
-        rows: Sequence[int],
-        parts: Minibatch,
-        old: dict[int, Tensor] | None,
-        reference: dict[int, Tensor] | None,
-        backward: Backward,
-        first: bool,
-    ) -> dict[str, float]:
-        """Adds up the gradients of a minibatch; ``rows`` are those of all ranks, ``parts`` this rank's."""
-        lengths = {row: self._counted_tokens(experience, row) for row in rows}
+    def gradient(self, rollout: Rollout, minibatch: "Minibatch", backward: Backward) -> dict[str, float]:
+        """Leaves the gradient of a minibatch in the parameters; the caller takes the step and clears it.
+
+        Args:
+            rollout: With advantages, the same on every rank.
+            minibatch: One of ``minibatches_of(rollout)``, in their order.
+            backward: Called for each micro-batch.
+
+        Returns:
+            The metrics of the minibatch, summed over ranks: ``loss``, what the objective reports as means over tokens
+            or completions, and in the first minibatch ``logprob_gap``, how far the sampler's numerics are from ours.
+        """
+        rows, parts = minibatch.rows, minibatch.micro_batches
+        lengths = {row: self._counted_tokens(rollout.scored[row]) for row in rows}
         normalizer = self.objective.normalizer(list(lengths.values()), self.sampling.max_new_tokens)
         device = self.policy.device
         totals: dict[str, Tensor] = {}
         for number, part in enumerate(parts, 1):
-            batch = MicroBatch.of([experience.completions[row] for row in part], device)
+            batch = MicroBatch.of([rollout.scored[row].completion for row in part], device)
             counted = torch.tensor([lengths[row] > 0 for row in part] or [False], device=device)
-            advantages = torch.tensor([experience.advantages[row] for row in part] or [0.0], device=device)
+            advantages = torch.tensor([rollout.advantages[row] for row in part] or [0.0], device=device)
             mask = batch.mask & counted[:, None]
+            reference, old = minibatch.reference_logprobs, minibatch.old_logprobs
             ref_logprobs = None if reference is None else _spread(reference, part, batch.mask)
             logprobs = batch.by_row(self.policy.packed_logprobs(batch.packed, self.sampling.temperature).logprobs)
             before = batch.logprobs if old is None else _spread(old, part, batch.mask)
-            if first:  # the policy is still the one that sampled
+            if minibatch.first:  # the policy is still the one that sampled
                 before = logprobs.detach()
             out = self.objective(logprobs, before, advantages, mask, normalizer, ref_logprobs)
             backward(out.loss, number == len(parts))
             found = {"loss": out.loss.detach(), **out.metrics}
-            if first:
+            if minibatch.first:
                 gap = (logprobs.detach() - batch.logprobs).masked_fill(~mask, 0.0).abs().sum()
                 found["logprob_gap"] = gap / max(1, sum(lengths.values()))
             for name, value in found.items():
                 totals[name] = totals.get(name, torch.zeros((), device=device)) + value
         return _reduced(totals)
 
-    def _counted_tokens(self, experience: Experience, row: int) -> int:
+    def _counted_tokens(self, scored: ScoredCompletion) -> int:
         """Tokens of a completion, 0 of one that the loss leaves out."""
-        completion = experience.completions[row]
-        truncated = self.objective.mask_truncated and completion.finish_reason == "length"
-        return 0 if truncated or experience.totals[row] is None else len(completion.token_ids)
-
-
-def _rank_and_ranks() -> tuple[int, int]:
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        truncated = self.objective.mask_truncated and scored.completion.finish_reason == "length"
+        return 0 if truncated or scored.total is None else scored.completion.tokens
 
 
 def _spread(values: dict[int, Tensor], part: Sequence[int], mask: Tensor) -> Tensor:
@@ -156,8 +157,7 @@ def _reduced(totals: dict[str, Tensor]) -> dict[str, float]:
     """Sums over ranks, each of which has the part of its own rows, and turns what the loss reports into means."""
     names = sorted(totals)
     stacked = torch.stack([totals[name].float() for name in names])
-    if dist.is_initialized():
-        dist.all_reduce(stacked)
+    summed(stacked)
     metrics = dict(zip(names, stacked.tolist(), strict=True))
     weight = metrics.pop("weight")
     means = metrics.keys() - {"loss", "logprob_gap"}

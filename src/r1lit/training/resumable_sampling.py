@@ -10,12 +10,11 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
 
-import torch.distributed as dist
 from lightning.pytorch import LightningModule
 
 from r1lit.callbacks.base import rollout_callbacks
+from r1lit.distributed import raise_on_all_ranks
 from r1lit.errors import InputError, TrainingError
 from r1lit.rewards import Reward
 from r1lit.rewards.scoring import score_completions
@@ -99,7 +98,7 @@ class JournaledSampler:
                 self._sample(part[start : start + self.chunk_prompts])
             except (InputError, TrainingError) as problem:
                 error = problem
-            raise_everywhere(error)
+            raise_on_all_ranks(error)
         return self.done
 
     def _sample(self, chunk: Sequence[Prompt]) -> None:
@@ -126,11 +125,7 @@ class JournaledSampler:
     def _note(self, groups: Sequence[tuple[Prompt, list[Completion]]]) -> None:
         """Scores groups and writes them to the journal."""
         done = [c for _, group in groups for c in sorted(group, key=lambda c: c.sample)]
-        scores = score_completions(self.rewards, done, 0)
-        candidates = iter(
-            ScoredCompletion(c, {name: column[i] for name, column in scores.rewards.items()}, scores.totals[i])
-            for i, c in enumerate(done)
-        )
+        candidates = iter(score_completions(self.rewards, done, 0))
         entries = []
         for prompt, group in groups:
             own = [next(candidates) for _ in group]
@@ -166,14 +161,3 @@ def prompts_hash(prompts: Sequence[Prompt]) -> str:
         turns = [[message.role, message.content] for message in prompt.messages]
         digest.update(json.dumps([prompt.id, turns, prompt.answer, prompt.language]).encode())
     return digest.hexdigest()
-
-
-def raise_everywhere(error: InputError | TrainingError | None) -> None:
-    """Raises on every rank the error of any; the others would wait for a rank that is gone."""
-    errors: list[Any] = [error]
-    if dist.is_initialized() and dist.get_world_size() > 1:
-        errors = [None] * dist.get_world_size()
-        dist.all_gather_object(errors, error)
-    for found in cast(list[InputError | TrainingError | None], errors):
-        if found is not None:
-            raise found

@@ -16,14 +16,16 @@ from r1lit.data.prompts import PromptDataModule
 from r1lit.errors import InputError, TrainingError
 from r1lit.policy import Policy
 from r1lit.rewards import Reward
-from r1lit.training.collector import Collector, Experience, for_rollout
+from r1lit.training.collector import RolloutCollector, RolloutRequest, for_rollout
 from r1lit.training.minibatches import random_minibatches
 from r1lit.training.stage import StageModule
 from r1lit.types import Prompt, Rollout, RolloutEngine, SamplingParams
 
 
 class RolloutModule(StageModule):
-    """A stage that learns from its own samples; subclasses say what, in :meth:`_learn`, and set ``collector``.
+    """A stage that learns from its own samples.
+
+    A subclass sets ``collector``, and its ``training_step`` begins with :meth:`sample` and ends with :meth:`finish`.
 
     Training ends after the first rollout at whose end one of the limits is reached. What counts towards them is what
     the checkpoint knows: a rollout that was lost to a kill counts neither its tokens nor its time.
@@ -50,7 +52,7 @@ class RolloutModule(StageModule):
             known).
     """
 
-    collector: Collector
+    collector: RolloutCollector
 
     def __init__(
         self,
@@ -82,6 +84,7 @@ class RolloutModule(StageModule):
         self.minibatches, self.inner_epochs = minibatches, inner_epochs
         self.train_s = 0.0
         """Seconds spent in training steps, over the whole run."""
+        self._sampling_began = self._learning_began = 0.0
 
     # Lightning
 
@@ -128,65 +131,58 @@ class RolloutModule(StageModule):
         if done:
             self.trainer.should_stop = True
 
-    def training_step(self, prompts: list[Prompt], batch_idx: int) -> None:
-        """One rollout: generate, score, update."""
-        start = time.perf_counter()
-        experience = self._collect(prompts)
-        generated = time.perf_counter()
-        self.tokens_sampled += experience.tokens
-        metrics = self._learn(experience)
-        ended = time.perf_counter()
-        self.train_s += ended - start
-        metrics |= self._summary(experience)
-        metrics |= {
+    # The parts of a training step
+
+    def sample(self, prompts: list[Prompt]) -> Rollout:
+        """Samples a group for each prompt from the policy as it is now, and scores it; without advantages.
+
+        Raises:
+            TrainingError: As ``RolloutCollector.collect``; names the step and the rollout.
+        """
+        self._sampling_began = time.perf_counter()
+        sampling = for_rollout(self.sampling, self.seed, self.rollouts)
+        request = RolloutRequest(sampling, self.updates, self._more_prompts, self._on_progress)
+        try:
+            rollout = self.collector.collect(prompts, request)
+        except TrainingError as error:
+            raise TrainingError(f"step {self.updates + 1} (rollout {self.rollouts}): {error}") from error
+        self._learning_began = time.perf_counter()
+        self.tokens_sampled += rollout.tokens
+        return rollout
+
+    def _more_prompts(self, attempt: int) -> list[Prompt]:
+        data = getattr(self.trainer, "datamodule", None)
+        return data.more_prompts(self.rollouts, attempt) if isinstance(data, PromptDataModule) else []
+
+    def _on_progress(self, done: int, total: int, tokens: int) -> None:
+        for callback in rollout_callbacks(self.trainer):
+            callback.on_completions(self.trainer, self, done, total, tokens)
+
+    def finish(self, rollout: Rollout, metrics: dict[str, float]) -> None:
+        """Logs a rollout that was learned from, shows it to the callbacks, and stops at a limit.
+
+        Args:
+            rollout: What was learned from.
+            metrics: The means over its updates, and what else the module says of it.
+        """
+        generate_s = self._learning_began - self._sampling_began
+        train_s = time.perf_counter() - self._learning_began
+        self.train_s += generate_s + train_s
+        metrics = metrics | {
             "step": float(self.updates),
-            "generate_s": generated - start,
-            "train_s": ended - generated,
-            "tokens_per_s": experience.tokens / max(ended - start, 1e-9),
+            "generate_s": generate_s,
+            "train_s": train_s,
+            "tokens_per_s": rollout.tokens / max(generate_s + train_s, 1e-9),
         }
-        rollout = Rollout(
-            index=self.rollouts,
-            completions=experience.completions,
-            rewards=experience.rewards,
-            totals=experience.totals,
-            advantages=experience.advantages,
-            metrics=metrics,
-        )
+        rollout = replace(rollout, metrics=metrics)
         for callback in rollout_callbacks(self.trainer):
             metrics |= callback.measure_rollout(rollout)
         rollout = replace(rollout, metrics=metrics)
         self.rollouts += 1
-        self.log_dict(metrics, batch_size=len(prompts))
+        self.log_dict(metrics, batch_size=len(rollout.scored) // self.sampling.n)
         for callback in rollout_callbacks(self.trainer):
             callback.on_rollout_end(self.trainer, self, rollout)
         self._stop_when_done()
-
-    # The parts of a step
-
-    def _learn(self, experience: Experience) -> dict[str, float]:
-        """Takes all updates on a rollout. Returns the means of their metrics."""
-        raise NotImplementedError
-
-    def _summary(self, experience: Experience) -> dict[str, float]:
-        """What a rollout's completions are like."""
-        return experience.summary()
-
-    def _collect(self, prompts: list[Prompt]) -> Experience:
-        data = getattr(self.trainer, "datamodule", None)
-        index = self.rollouts
-
-        def more(attempt: int) -> list[Prompt]:
-            return data.more_prompts(index, attempt) if isinstance(data, PromptDataModule) else []
-
-        def heard(done: int, total: int, tokens: int) -> None:
-            for callback in rollout_callbacks(self.trainer):
-                callback.on_completions(self.trainer, self, done, total, tokens)
-
-        sampling = for_rollout(self.sampling, self.seed, index)
-        try:
-            return self.collector.collect(prompts, sampling, self.updates, more, heard)
-        except TrainingError as error:
-            raise TrainingError(f"step {self.updates + 1} (rollout {index}): {error}") from error
 
     def _where(self) -> str:
         return f" (rollout {self.rollouts})"
