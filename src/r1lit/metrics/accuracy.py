@@ -1,16 +1,15 @@
 """How often answers are right: pass@1, pass@k and the majority vote (paper, section 3 and D.1)."""
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
 from r1lit.errors import InputError
 from r1lit.functional.estimators import Interval, cons_at_k, pass_at_k
-from r1lit.grading.checkers import read_option
-from r1lit.grading.normalize import normalise, unwrap
 from r1lit.metrics.base import PromptMetric, mean
+from r1lit.metrics.votes import votes
 from r1lit.types import Task
 
 Grades = Tensor | Sequence[Sequence[float]]
@@ -74,7 +73,7 @@ class PassAtK(PromptMetric):
 class ConsAtK(PromptMetric):
     """Correctness of the majority vote over all samples of a prompt (paper: cons@64).
 
-    Answers are one vote where they have one normal form, as 0.5, 1/2 and 50/100 have. A sample without an answer does
+    Answers that the judge calls equal are one vote (``votes``), as 0.5, 1/2 and 50/100. A sample without an answer does
     not vote; several winners count by expectation, so that the order of samples does not matter.
     """
 
@@ -100,23 +99,7 @@ class ConsAtK(PromptMetric):
         self._add(places, [[self._vote(answer, grades, task)] for answer, grades, task in rows])
 
     def _vote(self, answers: Sequence[str | None], grades: Sequence[float], task: Task) -> float:
-        judged = [(vote_key(a, task), g) for a, g in zip(answers, grades, strict=True) if not math.isnan(g)]
-        return cons_at_k([key for key, _ in judged], [grade for _, grade in judged]) if judged else math.nan
-
-
-def vote_key(answer: str | None, task: Task = "math") -> Hashable | None:
-    """What is equal for answers that are one vote; None for no answer.
-
-    For mathematics it is the normal form of ``rewards.normalise`` without unit, label, base and percent sign: the exact
-    value of a number, else the text. Comparing answers in pairs, as the judge does, would be no equivalence.
-    """
-    if answer is None:
-        return None
-    if task == "choice":
-        return read_option(answer) or answer.strip()
-    if task != "math":
-        return " ".join(unwrap(answer).split()).casefold()
-    normal = normalise(answer)
-    if normal.value is not None:
-        return normal.value
-    return normal.text.casefold() if normal.words else normal.text
+        judged = [(answer, grade) for answer, grade in zip(answers, grades, strict=True) if not math.isnan(grade)]
+        if not judged:
+            return math.nan
+        return cons_at_k(votes([answer for answer, _ in judged], task), [grade for _, grade in judged])

@@ -15,6 +15,7 @@ from r1lit.grading.language import language_consistency
 from r1lit.grading.scripts import count_words
 from r1lit.metrics.requests import FIGURES as GENERAL
 from r1lit.metrics.requests import helpfulness
+from r1lit.metrics.votes import votes
 from r1lit.rewards import Reward
 from r1lit.rewards.accuracy import AccuracyReward
 from r1lit.rewards.base import Score
@@ -175,12 +176,12 @@ def _interval(means: Sequence[float]) -> Interval:
 
 
 def _consensus(group: Sequence[Row]) -> float | None:
-    """Correctness of the majority vote; answers are one vote where they differ in white space alone."""
-    judged = [(row["answer"], row["reward/accuracy"]) for row in group if row["reward/accuracy"] is not None]
+    """Correctness of the majority vote; see ``votes``."""
+    judged = [row for row in group if row["reward/accuracy"] is not None]
     if not judged:
         return None
-    answers = [None if answer is None else "".join(answer.split()) for answer, _ in judged]
-    return cons_at_k(answers, [mark for _, mark in judged])
+    keys = votes([row["answer"] for row in judged], judged[0]["task"])
+    return cons_at_k(keys, [row["reward/accuracy"] for row in judged])
 
 
 def measure(
