@@ -201,13 +201,14 @@ test-all: ## all tests, the slow ones too
 	$(call install,dev hub notebooks smollm2)
 	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 "$(BIN)/python" -m pytest -q -n 2
 
-lint: ## ruff and mypy
+lint: ## ruff, its formatter and mypy
 	$(call install,dev)
 	@"$(BIN)/ruff" check .
+	@"$(BIN)/ruff" format --check .
 	@"$(BIN)/mypy"
 
 bench: ## benchmarks
-	$(call install,bench)
+	$(call install,)
 	@"$(BIN)/python" benchmarks/run.py
 
 notebooks: ## run all notebooks from top to bottom

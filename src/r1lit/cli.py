@@ -46,9 +46,7 @@ from r1lit.freshness import DIR_FLAG, evaluation_folder, fingerprint, parse_comm
 from r1lit.messages import deliberate, user_message
 from r1lit.modules import (
     EvaluationModule,
-    JudgeModule,
     PolicyModule,
-    RejectionModule,
     RewardModelModule,
     StageModule,
 )
@@ -113,10 +111,9 @@ class R1LitCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Adds the stage's record to the callbacks, and begins in the stage's folder once all is made and checked."""
         config = self.config[self.subcommand]
-        only = {RejectionModule: "predict", JudgeModule: "predict", EvaluationModule: "test"}.get(type(self.model))
-        if (only or self.subcommand) != self.subcommand or (self.subcommand == "predict" and only is None):
-            word = only or "fit or test"
-            raise InputError(f"{type(self.model).__name__} does not {self.subcommand}; use `r1lit {word}`")
+        if self.subcommand not in self.model.subcommands:
+            words = " or ".join(word for word in self.model.subcommands if word != "validate")
+            raise InputError(f"{type(self.model).__name__} does not {self.subcommand}; use `r1lit {words}`")
         if self.datamodule is not None:
             # Bad data must come out before an earlier result is moved aside; prompts stay loaded for the run.
             self.datamodule.setup(self.subcommand)

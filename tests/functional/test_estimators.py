@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from r1lit.errors import InputError
-from r1lit.functional import bootstrap_interval, cons_at_k, estimators, mean_pass_at_1, pass_at_k
+from r1lit.functional import bootstrap_interval, cons_at_k, estimators, pass_at_k
 
 
 def test_pass_at_k_is_the_share_of_subsets_with_a_correct_sample() -> None:
@@ -32,13 +32,6 @@ def test_pass_at_k_for_many_samples() -> None:
 def test_pass_at_k_out_of_range(n: int, c: int, k: int) -> None:
     with pytest.raises(InputError, match="pass@"):
         pass_at_k(n, c, k)
-
-
-def test_mean_pass_at_1_weighs_prompts_alike() -> None:
-    assert mean_pass_at_1([[True, False], [1, 1, 1, 1], [0]]) == pytest.approx((0.5 + 1 + 0) / 3)
-    for bad in ([], [[1], []]):
-        with pytest.raises(InputError, match=r"pass@1"):
-            mean_pass_at_1(bad)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
-"""Penalties and masks for completions at the length limit."""
+"""Penalties for completions at the length limit."""
 
 import pytest
 import torch
 
 from r1lit.errors import InputError
-from r1lit.functional import grpo_loss, loss_normalizer, overlong_penalty, truncation_mask
+from r1lit.functional import overlong_penalty
 
 
 def test_penalty_is_the_piecewise_formula() -> None:
@@ -26,13 +26,3 @@ def test_penalty_keeps_float64_and_takes_the_whole_length_as_buffer() -> None:
 def test_buffer_out_of_range(buffer: int) -> None:
     with pytest.raises(InputError, match=f"buffer: {buffer}"):
         overlong_penalty(torch.tensor([1]), max_length=10, buffer=buffer)
-
-
-def test_truncated_rows_leave_loss_and_normalizer() -> None:
-    mask = torch.tensor([[True, True], [True, False], [True, True]])
-    got = truncation_mask(mask, torch.tensor([False, False, True]))
-    assert got.tolist() == [[True, True], [True, False], [False, False]]
-    lp, advantages = torch.zeros(3, 2), torch.tensor([1.0, 2.0, 100.0])
-    normalizer = loss_normalizer(got, "sequence")
-    assert normalizer == 2
-    assert grpo_loss(lp, lp, advantages, got, normalizer=normalizer).loss == -1.5

@@ -296,6 +296,19 @@ def test_other_commands_are_refused(runs, capsys):
 
 @pytest.mark.distributed
 @pytest.mark.slow
+class OwnRejection(RejectionModule):
+    """What a user derives."""
+
+
+def test_a_users_subclass_works_from_the_command_line(runs):
+    config = runs.folder / "own.yaml"
+    config.write_text(runs.config.read_text().replace("class_path: RejectionModule", "class_path: OwnRejection"))
+    words = runs.words("own", "--data.train.n", "6")
+    words[words.index(str(runs.config))] = str(config)
+    assert main(words) == 0
+    assert (runs.folder / "own" / "chats.parquet").is_file()
+
+
 def test_a_reward_that_fails_on_one_rank_stops_all(runs):
     reward = {"class_path": "FunctionReward", "init_args": {"function": "r1lit_reject_parts.broken_on_second_rank"}}
     more = ("--model.rewards", json.dumps([reward]), "--model.filters", "[]")

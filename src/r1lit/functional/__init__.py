@@ -1,7 +1,7 @@
 """Pure tensor maths of the recipe: no Lightning, no transformers."""
 
 from r1lit.functional.advantages import group_advantages, rloo_advantages
-from r1lit.functional.estimators import Interval, bootstrap_interval, cons_at_k, mean_pass_at_1, pass_at_k
+from r1lit.functional.estimators import Interval, bootstrap_interval, cons_at_k, pass_at_k
 from r1lit.functional.logprobs import chunked_logprobs, entropy_from_logits, logprobs_from_logits
 from r1lit.functional.losses import (
     LossOutput,
@@ -14,7 +14,7 @@ from r1lit.functional.losses import (
     reinforce_loss,
 )
 from r1lit.functional.sampling import row_key, sample_tokens, uniforms
-from r1lit.functional.shaping import overlong_penalty, truncation_mask
+from r1lit.functional.shaping import overlong_penalty
 
 __all__ = [
     "Interval",
@@ -31,13 +31,11 @@ __all__ = [
     "k3_kl",
     "logprobs_from_logits",
     "loss_normalizer",
-    "mean_pass_at_1",
     "overlong_penalty",
     "pass_at_k",
     "reinforce_loss",
     "rloo_advantages",
     "row_key",
     "sample_tokens",
-    "truncation_mask",
     "uniforms",
 ]

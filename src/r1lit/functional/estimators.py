@@ -42,23 +42,6 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     return 1.0 - comb(n - c, k) / comb(n, k)
 
 
-def mean_pass_at_1(correct: Sequence[Sequence[float]]) -> float:
-    """The mean over prompts of the share of correct samples (paper, section 3: pass@1).
-
-    Args:
-        correct: for each prompt 1 or 0 (True, False) for each sample.
-
-    Returns:
-        A number from 0 to 1; each prompt weighs the same, however many samples it has.
-
-    Raises:
-        InputError: if there is no prompt, or a prompt has no sample.
-    """
-    if not correct or not all(len(samples) for samples in correct):
-        raise InputError("pass@1: each prompt needs at least one sample, and there must be a prompt")
-    return sum(sum(samples) / len(samples) for samples in correct) / len(correct)
-
-
 def cons_at_k(answers: Sequence[Hashable | None], correct: Sequence[float]) -> float:
     """Correctness of the majority vote over the k samples of one prompt (paper, section 3: cons@64).
 

@@ -24,16 +24,3 @@ def overlong_penalty(lengths: Tensor, max_length: int, buffer: int) -> Tensor:
         raise InputError(f"buffer: {buffer} must be at least 1 and at most max_length ({max_length})")
     excess = lengths - (max_length - buffer)
     return -(excess.to(lengths.dtype if lengths.dtype == torch.float64 else torch.float32) / buffer).clamp(0.0, 1.0)
-
-
-def truncation_mask(mask: Tensor, truncated: Tensor) -> Tensor:
-    """Takes completions that were cut off by the limit out of the loss (DAPO's overlong filtering).
-
-    Args:
-        mask: [B, T] bool, the tokens that count.
-        truncated: [B] bool, True for completions that were cut off.
-
-    Returns:
-        [B, T] bool, False throughout truncated rows, which the normalizer of the loss then does not count.
-    """
-    return mask & ~truncated[:, None]

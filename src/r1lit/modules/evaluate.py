@@ -60,6 +60,8 @@ class EvaluationModule(SamplingModule):
     other_key = "server"
     purpose = "an evaluation"
 
+    subcommands = ("test",)
+
     def __init__(
         self,
         rewards: list[Reward],

@@ -49,6 +49,8 @@ class JudgeModule(SamplingModule):
 
     purpose = "the making of pairs"
 
+    subcommands = ("predict",)
+
     def __init__(
         self,
         judge: PairJudge,

@@ -66,6 +66,8 @@ class RejectionModule(SamplingModule):
 
     purpose = "rejection sampling"
 
+    subcommands = ("predict",)
+
     def __init__(
         self,
         rewards: list[Reward],

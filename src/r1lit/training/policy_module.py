@@ -1,6 +1,6 @@
 """What the modules of all stages share: one policy, built where the strategy wants it, and injected optimisers."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningModule
@@ -29,6 +29,8 @@ class PolicyModule(LightningModule):
 
     unit = "rollout"
     """What a training batch is called in ``metrics.csv``."""
+    subcommands: ClassVar[tuple[str, ...]] = ("fit", "validate", "test")
+    """The words of the command line that run such a module."""
     noted_by_measuring = False
     """Whether measuring writes to the model's configuration, so that the model is exported once more after it."""
 
