@@ -165,6 +165,17 @@ def test_broken_stage_file_is_named(stage, text):
         reason(stage)
 
 
+def test_names_of_shipped_configurations(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    named = freshness.parse_command(["fit", "-c", "tiny/zero", "--stage.dir", "d"])
+    whole = freshness.parse_command(
+        ["fit", "-c", str(freshness.shipped_configs() / "tiny/zero.yaml"), "--stage.dir", "d"]
+    )
+    assert freshness.fingerprint(named) == freshness.fingerprint(whole)
+    with pytest.raises(InputError, match=r"tiny/zro: there is no such config file; shipped ones are spelt tiny/zero"):
+        freshness.fingerprint(freshness.parse_command(["fit", "-c", "tiny/zro", "--stage.dir", "d"]))
+
+
 def test_missing_paths_are_named(tmp_path):
     with pytest.raises(InputError, match=r"no\.yaml: there is no such config file"):
         freshness.config_hash([tmp_path / "no.yaml"])

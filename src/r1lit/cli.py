@@ -42,7 +42,7 @@ from r1lit.callbacks import (
 )
 from r1lit.callbacks.checkpoint import find_checkpoint
 from r1lit.errors import InputError, TrainingError
-from r1lit.freshness import DIR_FLAG, evaluation_folder, fingerprint, parse_command
+from r1lit.freshness import CONFIG_FLAGS, DIR_FLAG, evaluation_folder, find_config, fingerprint, parse_command
 from r1lit.messages import deliberate, user_message
 from r1lit.modules import (
     EvaluationModule,
@@ -239,13 +239,16 @@ def is_first_process() -> bool:
 
 
 def resolved(argv: Sequence[str]) -> list[str]:
-    """Replaces short flags by long ones."""
+    """Replaces short flags by long ones, and names of configurations by their files."""
     words: list[str] = []
     rest = iter(argv)
     # What is only measured has no training data.
     measures = "test" in argv[:1] or "validate" in argv[:1]
     for word in rest:
         flag, equals, value = word.partition("=")
+        if flag in CONFIG_FLAGS and (equals or (value := next(rest, ""))):
+            words += [flag, str(find_config(value))]
+            continue
         if flag not in ALIASES:
             words.append(word)
             continue

@@ -14,6 +14,7 @@ where the command is not a stage's or a config file is missing. Paths written in
 give what a stage reads on the command line.
 """
 
+import difflib
 import fcntl
 import hashlib
 import json
@@ -41,10 +42,12 @@ MANIFEST_FILE = "manifest.json"
 """In a data store: what it holds, with the hashes of its files."""
 DIR_FLAG = "--stage.dir"
 CONFIG_FLAGS = ("-c", "--config")
+CONFIGS = "configs"
+"""The folder of configurations: at the top of a checkout, inside the installed package."""
 
 # Changing these cannot change what a stage computes.
 _OUTSIDE_STAGES = frozenset(
-    {"__init__.py", "__main__.py", "freshness.py", "report", "rescore.py", "search", "stage_folder.py"}
+    {"__init__.py", "__main__.py", "configs", "freshness.py", "report", "rescore.py", "search", "stage_folder.py"}
 )
 _IGNORED = frozenset({"__pycache__", "py.typed"})
 
@@ -84,7 +87,7 @@ def parse_command(argv: Sequence[str]) -> StageCommand:
         if flag == DIR_FLAG and value is not None:
             stage_dir = Path(value)
         elif flag in CONFIG_FLAGS and value is not None:
-            configs.append(Path(value))
+            configs.append(located_config(value) or Path(value))
         elif value is not None and os.sep in value and os.path.exists(value):
             inputs[flag] = Path(value)
         else:
@@ -92,6 +95,33 @@ def parse_command(argv: Sequence[str]) -> StageCommand:
     if stage_dir is None:
         raise InputError(f"{DIR_FLAG} is missing: it names the stage's folder, such as {DIR_FLAG} runs/tiny/zero")
     return StageCommand(stage_dir, tuple(configs), inputs, tuple(settings))
+
+
+def find_config(name: str) -> Path:
+    """The file that ``-c NAME`` means: one of that name, or else one that the package ships, such as ``tiny/zero``.
+
+    Raises:
+        InputError: If there is neither; names those that are spelt like it.
+    """
+    if (found := located_config(name)) is not None:
+        return found
+    shipped = shipped_configs()
+    names = sorted(str(path.relative_to(shipped).with_suffix("")) for path in shipped.rglob("*.yaml"))
+    near = difflib.get_close_matches(name.removeprefix("configs/").removesuffix(".yaml"), names, n=3)
+    hint = f"; shipped ones are spelt {' or '.join(near)}" if near else ""
+    raise InputError(f"{name}: there is no such config file{hint}")
+
+
+def located_config(name: str) -> Path | None:
+    """As ``find_config``; None where there is no such file."""
+    shipped = shipped_configs()
+    return next((path for path in (Path(name), shipped / name, shipped / f"{name}.yaml") if path.is_file()), None)
+
+
+def shipped_configs() -> Path:
+    """The folder of the configurations that come with the package."""
+    inside = Path(__file__).parent / CONFIGS
+    return inside if inside.is_dir() else Path(__file__).parents[2] / CONFIGS
 
 
 def flag_pairs(argv: Sequence[str]) -> Iterable[tuple[str, str | None]]:
@@ -127,8 +157,7 @@ def config_hash(paths: Iterable[Path], settings: Iterable[str] = ()) -> str:
     """
     digest = hashlib.sha256()
     for path in paths:
-        if not path.is_file():
-            raise InputError(f"{path}: there is no such config file")
+        path = find_config(str(path))
         digest.update(_file_hash(path).encode() + b"\n")
     for setting in settings:
         digest.update(setting.encode() + b"\0")

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from r1lit.callbacks.stage import shown
 from r1lit.errors import InputError
-from r1lit.freshness import STAGE_FILE, write_json
+from r1lit.freshness import STAGE_FILE, find_config, write_json
 from r1lit.functional.estimators import Interval
 from r1lit.metrics.benchmark import BenchmarkMetrics, by_label, judge_of
 from r1lit.rewards import Reward
@@ -176,7 +176,7 @@ def main(argv: Sequence[str]) -> int:
     parser = _parser()
     config = parser.parse_args(list(argv))
     if config.config is not None:
-        config = parser.parse_object(_from_file(Path(config.config), config), config)
+        config = parser.parse_object(_from_file(find_config(config.config), config), config)
     rewards = parser.instantiate_classes(config).rewards
     out = None if config.out is None else Path(config.out)
     found = rescore(Path(config.run), rewards, config.judge, out)

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from r1lit.freshness import CONFIG_FLAGS, flag_pairs
+from r1lit.freshness import CONFIG_FLAGS, flag_pairs, located_config
 
 SMALL_MB = 64.0
 """Weights up to this size, in MB on disk, are computed with one thread; ``benchmarks/threads.py`` measures both."""
@@ -68,7 +68,7 @@ def _models(argv: Sequence[str]) -> dict[str, str]:
         if value is None:
             continue
         if flag in CONFIG_FLAGS:
-            found |= dict(_in_config(Path(value)))
+            found |= dict(_in_config(located_config(value) or Path(value)))
         elif flag.startswith(f"--{_REWARD_MODELS}"):
             found |= dict(_named({flag.removeprefix("--"): yaml.safe_load(value)}, ""))
         elif flag.rpartition(".")[2] == MODEL_KEY:
