@@ -100,7 +100,7 @@ def rollout(index, score, check):
 
 
 def play(guard, first=0, last=60):
-    """Shows a guard the over-optimised series; returns the metrics of each rollout."""
+    """Shows a guard the over-optimized series; returns the metrics of each rollout."""
     seen = []
     for index, (score, check) in enumerate(zip(curve(rising), curve(hacked, seed=100), strict=True)):
         if first <= index < last:
@@ -204,7 +204,7 @@ def train(folder, scorer, rollouts, guard, ckpt_path=None):
 
 
 @pytest.mark.slow
-def test_an_over_optimised_run_is_told_of_and_a_healthy_one_is_not(tmp_path, caplog):
+def test_an_over_optimized_run_is_told_of_and_a_healthy_one_is_not(tmp_path, caplog):
     guard = HackingGuard("reward_model", "check", window=8)
     train(tmp_path / "hacked", Longer(), 24, guard)
     assert guard.parted is not None

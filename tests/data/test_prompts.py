@@ -29,7 +29,7 @@ class Numbers(PromptSource):
 
 
 class Recorder(LightningModule):
-    """Writes down the batches; several optimiser steps a batch, as in GRPO."""
+    """Writes down the batches; several optimizer steps a batch, as in GRPO."""
 
     def __init__(self, fail_in: int | None = None) -> None:
         super().__init__()

@@ -97,7 +97,7 @@ def test_row_keys_are_stable_distinct_and_unambiguous() -> None:
 
 
 def naive_distribution(logits: list[float], temperature: float, top_k: int, top_p: float) -> list[float]:
-    """Filters and renormalises in float64 by sorting; ties with the last kept token are kept."""
+    """Filters and renormalizes in float64 by sorting; ties with the last kept token are kept."""
     top = max(logits)
     weights = [math.exp((x - top) / temperature) for x in logits]
     if 0 < top_k < len(weights):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from r1lit.grading.normalize import MAX_LENGTH, normalise, read_number, unwrap
+from r1lit.grading.normalize import MAX_LENGTH, normalize, read_number, unwrap
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_unwrap(raw, content):
     ],
 )
 def test_units(raw, text, unit):
-    answer = normalise(raw)
+    answer = normalize(raw)
     assert (answer.text, answer.unit) == (text, unit)
 
 
@@ -111,22 +111,22 @@ def test_units(raw, text, unit):
     ],
 )
 def test_spelling(raw, text):
-    assert normalise(raw).text == text
+    assert normalize(raw).text == text
 
 
 def test_label_base_percent():
-    assert normalise("x_1 = 5").label == "x_1"
-    assert normalise("f(x)=2x").label == "f(x)"
-    assert normalise(r"x \in [1,2]").text == "[1,2]"
-    assert normalise("1=x=1").label == ""
-    assert (normalise("101_2").base, normalise("101_{16}").base) == ("2", "16")
-    assert normalise(r"5\%").percent
-    assert normalise("5 percent").value == 5
+    assert normalize("x_1 = 5").label == "x_1"
+    assert normalize("f(x)=2x").label == "f(x)"
+    assert normalize(r"x \in [1,2]").text == "[1,2]"
+    assert normalize("1=x=1").label == ""
+    assert (normalize("101_2").base, normalize("101_{16}").base) == ("2", "16")
+    assert normalize(r"5\%").percent
+    assert normalize("5 percent").value == 5
 
 
 def test_long_answers_are_left_alone():
     raw = " " + "9" * MAX_LENGTH + " "
-    answer = normalise(raw)
+    answer = normalize(raw)
     assert answer.text == raw.strip()
     assert answer.value is None
 
@@ -134,7 +134,7 @@ def test_long_answers_are_left_alone():
 @settings(max_examples=300, deadline=1000)
 @given(st.text(alphabet="0123456789.,/\\{}$%^_= -+xfracboxedtimes()", max_size=80))
 def test_any_text_is_taken(raw):
-    answer = normalise(raw)
+    answer = normalize(raw)
     assert answer.value is None or isinstance(answer.value, Fraction)
 
 
@@ -143,10 +143,10 @@ def test_any_text_is_taken(raw):
 def test_numbers_survive_every_spelling(above, below):
     value = Fraction(above, below)
     for raw in (f"{above}/{below}", rf"\boxed{{\frac{{{above}}}{{{below}}}}}", rf"$x = \dfrac{{{above}}}{{{below}}}$"):
-        assert normalise(raw).value == value
-    assert normalise(f"{above:,} apples.").value == above
+        assert normalize(raw).value == value
+    assert normalize(f"{above:,} apples.").value == above
 
 
 @pytest.mark.parametrize("piece", ["\\frac{", "$", "1,", "{", "a ", "1 ", "\\text{", "\\boxed{", "=", "**", "5 m "])
 def test_no_pattern_backtracks(piece):
-    normalise((piece * MAX_LENGTH)[:MAX_LENGTH])
+    normalize((piece * MAX_LENGTH)[:MAX_LENGTH])

@@ -101,8 +101,8 @@ def test_the_first_ratio_is_one_and_the_reference_is_no_second_model(lora_run):
     assert watch.kl[1] > 1e-4  # it has moved away
     assert watch.kl[2] == pytest.approx(0.0, abs=1e-6)  # the reference has followed
     assert watch.kl[3] > 1e-4
-    optimised = {id(p) for group in module.optimizers().param_groups for p in group["params"]}
-    assert optimised == {id(p) for name, p in module.policy.named_parameters() if ".lora_" in name and p.requires_grad}
+    optimized = {id(p) for group in module.optimizers().param_groups for p in group["params"]}
+    assert optimized == {id(p) for name, p in module.policy.named_parameters() if ".lora_" in name and p.requires_grad}
 
 
 def test_generation_and_training_agree_after_updates(lora_run):

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from r1lit.errors import InputError
-from r1lit.rejection.completion_filter import Sieve
+from r1lit.rejection.completion_filter import CompletionFilter
 from r1lit.rejection.duplicates import NearDuplicates
 from r1lit.rejection.filters import Correct, Finished
 from r1lit.types import Completion, Message, Prompt, ScoredCompletion
@@ -25,13 +25,13 @@ def group(*texts, prompt="p", question="?", accuracy=None, totals=None, finish=N
 
 
 def test_the_first_filter_that_fails_is_the_reason():
-    sieve = Sieve([Finished(), Correct()])
+    sieve = CompletionFilter([Finished(), Correct()])
     candidates = group("a", "b", "c", "d", accuracy=[0, 0, 1, 1], finish={0: "length"}, totals=[1, 1, 1, None])
     assert sieve.sort_out(candidates) == ["truncated", "incorrect", None, "unscored"]
 
 
 def test_counts_add_up_and_name_every_filter():
-    sieve = Sieve([Finished(), Correct()], keep_per_prompt=1, near_duplicates=NearDuplicates())
+    sieve = CompletionFilter([Finished(), Correct()], keep_per_prompt=1, near_duplicates=NearDuplicates())
     reasons = Counter(sieve.sort_out(group("a", "a", "b", "c", accuracy=[1, 1, 1, 0])))
     counts = sieve.counted(reasons)
     assert list(counts) == ["unscored", "truncated", "incorrect", "near_duplicate", "surplus", "kept"]
@@ -41,14 +41,14 @@ def test_counts_add_up_and_name_every_filter():
 
 @pytest.mark.parametrize(("prefer", "kept"), [("first", {0, 1}), ("shortest", {2, 3})], ids=["first", "shortest"])
 def test_preference(prefer, kept):
-    reasons = Sieve([], 2, prefer).sort_out(group("dddd d", "ccccc", "a", "bb"))
+    reasons = CompletionFilter([], 2, prefer).sort_out(group("dddd d", "ccccc", "a", "bb"))
     assert {i for i, reason in enumerate(reasons) if reason is None} == kept
     assert set(reasons) == {None, "surplus"}
 
 
 def test_a_random_preference_is_fixed_by_seed_and_prompt():
     def chosen(seed, prompt):
-        reasons = Sieve([], 1, "random", seed=seed).sort_out(group(*"abcdefgh", prompt=prompt))
+        reasons = CompletionFilter([], 1, "random", seed=seed).sort_out(group(*"abcdefgh", prompt=prompt))
         return reasons.index(None)
 
     assert chosen(0, "p") == chosen(0, "p")
@@ -58,12 +58,12 @@ def test_a_random_preference_is_fixed_by_seed_and_prompt():
 
 def test_near_duplicates_do_not_take_the_place_of_others():
     texts = (LONG, LONG + ".", "quite another way to say what there is to say about it")
-    reasons = Sieve([], 2, near_duplicates=NearDuplicates(over="prompt")).sort_out(group(*texts))
+    reasons = CompletionFilter([], 2, near_duplicates=NearDuplicates(over="prompt")).sort_out(group(*texts))
     assert reasons == [None, "near_duplicate", None]
 
 
 def test_near_duplicates_over_prompts_compare_questions_too():
-    sieve = Sieve([], near_duplicates=NearDuplicates())
+    sieve = CompletionFilter([], near_duplicates=NearDuplicates())
     assert sieve.sort_out(group(LONG, prompt="p", question="what is seven plus two minus five")) == [None]
     assert sieve.sort_out(group(LONG, prompt="q", question="what is seven plus two minus five")) == ["near_duplicate"]
     other = "how many sheep are on the meadow when five of nine have left it for the night and no other came"
@@ -73,16 +73,16 @@ def test_near_duplicates_over_prompts_compare_questions_too():
 
 
 def test_dropped_completions_do_not_count_as_seen():
-    sieve = Sieve([Correct()], near_duplicates=NearDuplicates())
+    sieve = CompletionFilter([Correct()], near_duplicates=NearDuplicates())
     assert sieve.sort_out(group(LONG, accuracy=[0])) == ["incorrect"]
     assert sieve.sort_out(group(LONG, prompt="q")) == [None]
 
 
 def test_bad_settings():
     with pytest.raises(InputError, match="'incorrect'"):
-        Sieve([Correct(), Correct("format")])
-    Sieve([Correct(), Correct("format", name="badly_formed")])
+        CompletionFilter([Correct(), Correct("format")])
+    CompletionFilter([Correct(), Correct("format", name="badly_formed")])
     with pytest.raises(InputError, match="'surplus'"):
-        Sieve([Correct(name="surplus")])
+        CompletionFilter([Correct(name="surplus")])
     with pytest.raises(InputError, match="keep_per_prompt is 0"):
-        Sieve([], 0)
+        CompletionFilter([], 0)

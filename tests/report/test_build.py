@@ -10,7 +10,7 @@ import pytest
 
 from r1lit.cli import main
 from r1lit.errors import InputError
-from r1lit.metrics.measures import summarise
+from r1lit.metrics.measures import summarize
 from r1lit.report.build import report
 
 AGAIN = "2 + 2 = 4 , wait , no , wait , 2 + 3 = 5 , but check : 5 = 5"
@@ -47,7 +47,7 @@ def test_summary_equals_a_recount_of_the_samples_and_the_stages_own_record(tiny,
     for name, stage in found["stages"].items():
         rows = pq.read_table(tiny / name / "samples.parquet").to_pylist()
         held_out = [row for row in rows if row["heading"] == "eval"]
-        counted = summarise(held_out)
+        counted = summarize(held_out)
         assert stage["metrics"]["refusal_harmful"]["value"] == (name == "coldstart")
         assert (stage["metrics"]["refusal_harmful"]["n"], stage["metrics"]["refusal_harmful"]["samples"]) == (4, 8)
         correct = {}

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from r1lit.errors import InputError
-from r1lit.report.stages import main, read_stages, stage_table, summarise
+from r1lit.report.stages import main, read_stages, stage_table, summarize
 
 
 def write_stage(run, stage, **measures):
@@ -30,9 +30,9 @@ def test_values_by_stage_and_measure(runs):
 
 
 def test_summary_has_mean_and_range():
-    assert summarise([0.9, 0.96, 0.93]) == "0.930 [0.900, 0.960]"
-    assert summarise([71.0, 72.0]) == "71.5 [71.0, 72.0]"
-    assert summarise([0.5]) == "0.500"
+    assert summarize([0.9, 0.96, 0.93]) == "0.930 [0.900, 0.960]"
+    assert summarize([71.0, 72.0]) == "71.5 [71.0, 72.0]"
+    assert summarize([0.5]) == "0.500"
 
 
 def test_table_has_stages_in_the_recipes_order(runs):

@@ -8,10 +8,10 @@ import pytest
 
 from r1lit.errors import TrainingError
 from r1lit.rollout import retries as serving
-from r1lit.rollout.retries import Failure, MalformedAnswer, Patience, failure_of
+from r1lit.rollout.retries import Failure, MalformedAnswer, RetryPolicy, failure_of
 
 openai = pytest.importorskip("openai", reason="needs the package openai (extra openai)")
-AWAY, BROKEN = Failure("no connection", is_away=True), Failure("malformed answer")
+AWAY, BROKEN = Failure("no connection", unavailable=True), Failure("malformed answer")
 
 
 def status_error(status, body=None, **headers):
@@ -22,19 +22,19 @@ def status_error(status, body=None, **headers):
 
 def test_waits_grow_with_jitter_up_to_a_limit(monkeypatch):
     monkeypatch.setattr(serving.random, "uniform", lambda low, high: high)
-    patience = Patience(1e9, 100)
+    patience = RetryPolicy(1e9, 100)
     waits = [patience.next_wait(BROKEN, "x", 0, 1) for _ in range(9)]
     assert waits[:4] == [0.5, 1, 2, 4]
     assert waits[-1] == serving.LONGEST_WAIT_S
     monkeypatch.undo()
-    jittered = [Patience(1e9, 100).next_wait(BROKEN, "x", 0, 1) for _ in range(50)]
+    jittered = [RetryPolicy(1e9, 100).next_wait(BROKEN, "x", 0, 1) for _ in range(50)]
     assert 0.25 <= min(jittered) < max(jittered) <= 0.5
 
 
 def test_a_server_may_be_away_for_so_long(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(serving.time, "monotonic", lambda: now[0])
-    patience = Patience(10.0, 0)
+    patience = RetryPolicy(10.0, 0)
     patience.next_wait(AWAY, "x", 0, 1)
     now[0] = 109.5
     assert patience.next_wait(AWAY, "x", 0, 1) <= 0.5
@@ -46,7 +46,7 @@ def test_a_server_may_be_away_for_so_long(monkeypatch):
 def test_other_failures_are_counted_and_end_an_absence(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(serving.time, "monotonic", lambda: now[0])
-    patience = Patience(10.0, 2)
+    patience = RetryPolicy(10.0, 2)
     patience.next_wait(AWAY, "x", 0, 1)
     now[0] = 109.0
     patience.next_wait(BROKEN, "x", 0, 1)
@@ -73,7 +73,7 @@ def test_other_failures_are_counted_and_end_an_absence(monkeypatch):
 )
 def test_what_a_status_means(status, away, final):
     failure = failure_of(status_error(status), None)
-    assert (failure.status, failure.is_away, failure.is_final) == (status, away, final)
+    assert (failure.status, failure.unavailable, failure.is_final) == (status, away, final)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_retry_after(value, seconds):
     found = failure_of(status_error(503, **{"retry-after": value}), None).retry_after_s
     assert found is None if seconds is None else found == pytest.approx(seconds, abs=60)
     if seconds is not None:
-        assert Patience(1e9, 1).next_wait(Failure("x", retry_after_s=found), "x", 0, 1) == found
+        assert RetryPolicy(1e9, 1).next_wait(Failure("x", retry_after_s=found), "x", 0, 1) == found
 
 
 @pytest.mark.parametrize(

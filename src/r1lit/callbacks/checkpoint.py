@@ -16,7 +16,7 @@ NAME = "last.ckpt"
 class RolloutCheckpoint(RolloutCallback, Checkpoint):
     """Saves ``last.ckpt`` every so many training batches (rollouts, or updates of fine-tuning), and after the last.
 
-    Lightning's own ModelCheckpoint counts optimiser steps and tests divisibility, which breaks where a rollout takes
+    Lightning's own ModelCheckpoint counts optimizer steps and tests divisibility, which breaks where a rollout takes
     several. The file (a folder under FSDP2) is written under another name and renamed, so it is always a whole one.
 
     Args:

@@ -83,10 +83,10 @@ def _collapse(
 class HackingGuard(RolloutCallback):
     """Warns once when a reward model's score and a held-out check part.
 
-    What is optimised long enough against a model's opinion comes to please the model (paper B.5: the helpful reward
+    What is optimized long enough against a model's opinion comes to please the model (paper B.5: the helpful reward
     rises while Codeforces falls; hence 400 updates only). The check is any other reward of the run: one of rules that
     is counted, such as ``accuracy`` on the reasoning prompts, or better one that is not, given ``weight: 0``: it is
-    scored and logged but not optimised. Each rollout adds the means of both over the completions that they apply to;
+    scored and logged but not optimized. Each rollout adds the means of both over the completions that they apply to;
     rollouts in which one applies to none are skipped. ``find_parting`` says when they part.
 
     Adds to the metrics of a rollout ``guard/<score>`` and ``guard/<check>``, the change over the last ``window``
@@ -94,7 +94,7 @@ class HackingGuard(RolloutCallback):
     part of checkpoints: a resumed run goes on with it, and does not warn again.
 
     Args:
-        score: Name of the reward that is optimised and may be hacked.
+        score: Name of the reward that is optimized and may be hacked.
         check: Name of the reward that it is held against.
         window: Rollouts that a change must last at least. The paper's 400 updates are 25 rollouts.
         level: How sure, in standard errors.

@@ -1,4 +1,4 @@
-"""The DataModule of supervised fine-tuning: conversations in optimiser batches, cut into micro-batches."""
+"""The DataModule of supervised fine-tuning: conversations in optimizer batches, cut into micro-batches."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from r1lit.data.encoding import ChatEncoder
 from r1lit.data.mixing import Mixture
 from r1lit.data.packing import ChatBatch, collate, cut
 from r1lit.data.prompts import PromptBatches, PromptDataModule
-from r1lit.data.resumable import DealtDataModule, DealtLoader
+from r1lit.data.resumable import ResumableDataModule, ResumableLoader
 from r1lit.data.sources import BadRows, ChatSource, read_chats
 from r1lit.data.store import Store, is_remote, is_store, open_store, write_store
 from r1lit.errors import InputError
@@ -24,7 +24,7 @@ from r1lit.tasks.base import PromptSource
 log = logging.getLogger(__name__)
 
 
-class ChatDataModule(DealtDataModule):
+class ChatDataModule(ResumableDataModule):
     """Gives the module one :class:`~r1lit.data.packing.ChatBatch` for each Lightning batch, which is one update.
 
     Batches are the same for any number of processes, which divide the rows of each among themselves. What batch k holds
@@ -236,7 +236,7 @@ class ChatDataModule(DealtDataModule):
         }
 
 
-class ChatLoader(DealtLoader):
+class ChatLoader(ResumableLoader):
     """One batch after the other, from the DataModule's position on."""
 
     data: ChatDataModule

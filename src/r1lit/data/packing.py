@@ -1,7 +1,7 @@
-"""How the rows of an optimiser batch become the micro-batches of each rank.
+"""How the rows of an optimizer batch become the micro-batches of each rank.
 
 Which rows come together changes memory and speed only: each row sees itself alone, and the loss is a sum over targets
-divided by the targets of the whole optimiser batch.
+divided by the targets of the whole optimizer batch.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class PaddedBatch:
 
 @dataclass(frozen=True, slots=True)
 class ChatBatch:
-    """One optimiser batch, as one rank sees it."""
+    """One optimizer batch, as one rank sees it."""
 
     parts: tuple[PackedBatch | PaddedBatch, ...]
     """This rank's micro-batches: as many on every rank, at the end without targets where rows ran out."""

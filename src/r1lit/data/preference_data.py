@@ -1,4 +1,4 @@
-"""The DataModule of reward models: preferences in optimiser batches, and others kept apart by prompt."""
+"""The DataModule of reward models: preferences in optimizer batches, and others kept apart by prompt."""
 
 import hashlib
 import logging
@@ -13,7 +13,7 @@ from torch import Tensor
 from r1lit.data.mixing import Mixture
 from r1lit.data.packing import cut
 from r1lit.data.preferences import Pair, Preference, PreferenceSource, prompt_key
-from r1lit.data.resumable import DealtDataModule, DealtLoader
+from r1lit.data.resumable import ResumableDataModule, ResumableLoader
 from r1lit.errors import InputError
 from r1lit.policy import RewardModel
 from r1lit.policy.classifiers import padded
@@ -66,7 +66,7 @@ class PreferenceBatch:
     """On all ranks."""
 
 
-class PreferenceDataModule(DealtDataModule):
+class PreferenceDataModule(ResumableDataModule):
     """Gives ``RewardModelModule`` one batch for each update, and held-out preferences to measure on.
 
     Batches are the same for any number of processes; what batch k holds is a pure function of (rows, seed, k), so that
@@ -285,7 +285,7 @@ class PreferenceDataModule(DealtDataModule):
         }
 
 
-class PreferenceLoader(DealtLoader):
+class PreferenceLoader(ResumableLoader):
     """One batch after the other, from the DataModule's position on."""
 
     data: PreferenceDataModule

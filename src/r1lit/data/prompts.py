@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from r1lit.data.prompt_mix import MixSampler, PromptMix
-from r1lit.data.resumable import DealtDataModule, DealtLoader
+from r1lit.data.resumable import ResumableDataModule, ResumableLoader
 from r1lit.data.sampler import RolloutSampler
 from r1lit.errors import InputError
 from r1lit.tasks.base import PromptSource
@@ -17,7 +17,7 @@ from r1lit.types import Prompt
 Encode = Callable[[Prompt], list[int]]
 
 
-class PromptDataModule(DealtDataModule):
+class PromptDataModule(ResumableDataModule):
     """Gives the module one ``list[Prompt]`` for each Lightning batch, the same list on every rank.
 
     A training batch is the prompts of one rollout; the ranks divide the completions among themselves later, so prompts
@@ -238,7 +238,7 @@ class PromptDataModule(DealtDataModule):
                 )
 
 
-class RolloutLoader(DealtLoader):
+class RolloutLoader(ResumableLoader):
     """The prompts of one rollout after the other, from the DataModule's position on."""
 
     data: PromptDataModule

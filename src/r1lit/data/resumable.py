@@ -8,7 +8,7 @@ from lightning.pytorch import LightningDataModule
 from r1lit.errors import InputError
 
 
-class DealtDataModule(LightningDataModule):
+class ResumableDataModule(LightningDataModule):
     """Deals batch k as a pure function of (data, settings, k), so that k is all that a resumed run needs.
 
     Subclasses say in :meth:`_dealing` what k means, and in ``data_keys`` which of its entries are hashes or counts of
@@ -65,14 +65,14 @@ class DealtDataModule(LightningDataModule):
                 raise InputError(f"cannot resume: {what} since the checkpoint; undo that, or start anew with init_from")
 
 
-class DealtLoader:
+class ResumableLoader:
     """A loader that starts at its DataModule's position.
 
     Subclasses have a length, so that Lightning does not fetch a batch ahead. The state here tells Lightning that it can
     resume; the position itself is the DataModule's.
     """
 
-    def __init__(self, data: DealtDataModule) -> None:
+    def __init__(self, data: ResumableDataModule) -> None:
         self.data = data
 
     def state_dict(self) -> dict[str, int]:

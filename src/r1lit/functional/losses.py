@@ -31,7 +31,7 @@ class LossOutput(NamedTuple):
     """A loss and what to log with it.
 
     Attributes:
-        loss: scalar to minimise, divided by the minibatch's normalizer.
+        loss: scalar to minimize, divided by the minibatch's normalizer.
         metrics: detached scalars that add up over micro-batches as the loss does: ``ratio_mean``, ``clip_fraction``
             with its parts ``clip_fraction_low`` and ``clip_fraction_high`` (losses that clip), ``kl`` (k3, where
             ``ref_logprobs`` is given) and ``weight``, which adds up to 1, except with the aggregation "constant",
@@ -115,7 +115,7 @@ def grpo_loss(
     beta: float = 0.0,
     aggregation: Aggregation = "sequence",
 ) -> LossOutput:
-    """The clipped surrogate of GRPO with the KL term in the loss (paper, eq. 1 and 2), to be minimised.
+    """The clipped surrogate of GRPO with the KL term in the loss (paper, eq. 1 and 2), to be minimized.
 
     The paper writes the ratio of whole outputs and does not say how tokens are aggregated. Here the ratio is of each
     token, as in DeepSeekMath, and the aggregation is chosen: "sequence" (the mean over completions of each one's mean
@@ -165,7 +165,7 @@ def gspo_loss(
     """GSPO (arXiv 2507.18071, eq. 5-7): one ratio for each completion, the geometric mean of its tokens' ratios.
 
     Arguments, result and errors as in `grpo_loss`; with "sequence" it is the loss of that paper. The clip range is
-    two orders of magnitude narrower, since the ratio is normalised by length. The KL term stays one of tokens.
+    two orders of magnitude narrower, since the ratio is normalized by length. The KL term stays one of tokens.
     """
     _check_clip(clip_low, clip_high)
     lp, old, adv = _prepare(logprobs, old_logprobs, advantages, mask)  # [B, T], [B, T], [B, 1]

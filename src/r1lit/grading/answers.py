@@ -8,7 +8,7 @@ import re
 import warnings
 
 from r1lit.grading.lists import same_parts
-from r1lit.grading.normalize import MAX_LENGTH, Answer, normalise, read_number
+from r1lit.grading.normalize import MAX_LENGTH, Answer, normalize, read_number
 from r1lit.grading.workers import Job, run_jobs
 
 TIMEOUT_S = 5.0
@@ -61,7 +61,7 @@ def check_answer(answer: str, gold: str, timeout_s: float = TIMEOUT_S, raise_on_
 
 def compare(answer: str, gold: str) -> bool | Job:
     """Decides in this process if that is quick and certain, else says what a worker must compare."""
-    ours, theirs = normalise(answer), normalise(gold)
+    ours, theirs = normalize(answer), normalize(gold)
     if not ours.text or not theirs.text:
         return False
     if max(len(answer), len(gold)) > MAX_LENGTH:

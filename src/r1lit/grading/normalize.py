@@ -162,7 +162,7 @@ def unwrap(text: str) -> str:
     return text
 
 
-def normalise(raw: str) -> Answer:
+def normalize(raw: str) -> Answer:
     """Brings an answer into one spelling; above ``MAX_LENGTH`` characters it is only stripped."""
     if len(raw) > MAX_LENGTH:
         return Answer(text=raw.strip(), latex="")

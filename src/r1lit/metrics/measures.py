@@ -98,7 +98,7 @@ GENERAL_MEANS = {name: f"figure/{name}" for name in GENERAL}
 
 
 def judge(completions: Sequence[Completion], accuracy: AccuracyReward, style: FormatReward) -> list[Figures]:
-    """The figures of each completion: all that :func:`summarise` needs beside its answer.
+    """The figures of each completion: all that :func:`summarize` needs beside its answer.
 
     They are stored with the completion, so that every measure of a stage can be counted again from its samples.
     """
@@ -165,7 +165,7 @@ def _means(groups: Mapping[str, Sequence[Row]], column: str) -> dict[str, float]
     return found
 
 
-def summarise(rows: Iterable[Row]) -> dict[str, Interval]:
+def summarize(rows: Iterable[Row]) -> dict[str, Interval]:
     """Every measure with a 95 % bootstrap interval over prompts; of no prompt, n is 0 and the figures are NaN."""
     return {name: _interval(list(values.values())) for name, values in prompt_values(rows).items()}
 
@@ -203,7 +203,7 @@ def measure(
     Raises:
         InputError: If a reasoning prompt has no reference answer.
     """
-    return summarise(judged_rows(completions, accuracy, style or FormatReward()))
+    return summarize(judged_rows(completions, accuracy, style or FormatReward()))
 
 
 def judged_rows(completions: Sequence[Completion], accuracy: AccuracyReward, style: FormatReward) -> list[Row]:
@@ -273,9 +273,9 @@ class Measures:
             completions = self._gathered(heading)
             judged = judged_rows(completions, self.accuracy, self.style)
             self.rows[heading] = [row for group in rows_by_prompt(judged).values() for row in group]
-        found = summarise(self.rows["eval"]) if self.rows.get("eval") else {}
+        found = summarize(self.rows["eval"]) if self.rows.get("eval") else {}
         if self.rows.get("t1"):
-            at_one = summarise(self.rows["t1"])["pass@1"]
+            at_one = summarize(self.rows["t1"])["pass@1"]
             found = {"pass@1": found.pop("pass@1"), "pass@1_t1": at_one, **found} if found else {"pass@1_t1": at_one}
         return found
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Sequence
 
 from r1lit.grading.answers import TIMEOUT_S, compare
 from r1lit.grading.checkers import read_option
-from r1lit.grading.normalize import normalise, unwrap
+from r1lit.grading.normalize import normalize, unwrap
 from r1lit.grading.workers import Job, run_jobs
 from r1lit.types import Task
 
@@ -62,7 +62,7 @@ def clusters(counts: Counter[Hashable], equal: Callable[[Hashable, Hashable], bo
 
 def _normal_form(answer: str) -> Hashable:
     """Equal only for answers that nobody would tell apart."""
-    normal = normalise(answer)
+    normal = normalize(answer)
     value = normal.text.casefold() if normal.words else normal.text
     return normal.value if normal.value is not None else value, normal.unit, normal.label, normal.base, normal.percent
 

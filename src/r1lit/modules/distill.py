@@ -46,7 +46,7 @@ _OF_REWARDS = frozenset({"reward", "unscored", "dropped_groups"})
 
 @dataclass(frozen=True)
 class Divergence:
-    """What a student minimises; see ``functional.distillation``.
+    """What a student minimizes; see ``functional.distillation``.
 
     Raises:
         InputError: For an unknown kind or a number out of range.
@@ -72,7 +72,7 @@ class DistillModule(RolloutModule):
 
     Args:
         policy: The student.
-        optimizer: Makes the optimiser.
+        optimizer: Makes the optimizer.
         teacher: A frozen policy in this process, with ``init_from`` and ``dtype`` of its own; under FSDP2 it is sharded
             as the student is.
         server: A teacher behind a server that tells log-probabilities.
@@ -81,7 +81,7 @@ class DistillModule(RolloutModule):
         sampling: How the student's completions are drawn in training.
         evaluation: How completions are drawn in validation and test; None takes the paper's temperature 0.6 and top-p
             0.95, 16 samples and the length limit of training.
-        divergence: What is minimised.
+        divergence: What is minimized.
         max_rollouts: Where training ends; None leaves it to the other limits and the Trainer.
         max_tokens_sampled: Training also ends after the rollout in which so many tokens were sampled in all.
         max_wall_s: Training also ends after the rollout in which it has lasted so many seconds.

@@ -23,7 +23,7 @@ from r1lit.rewards.base import check_names
 from r1lit.rollout import NativeEngine
 from r1lit.samples.evaluated import EvaluatedFile
 from r1lit.training.collector import for_rollout
-from r1lit.training.resumable_sampling import JournaledSampler
+from r1lit.training.resumable_sampling import ResumableSampler
 from r1lit.training.sampling_module import SamplingModule
 from r1lit.training.stage import EVALUATION_ROLLOUT
 from r1lit.types import RolloutEngine, SamplingParams
@@ -84,7 +84,7 @@ class EvaluationModule(SamplingModule):
         names = [reward.name for reward in rewards]
         self.record = {"outputs": [SAMPLES]}
         self.benchmark = BenchmarkMetrics(names, self.judge, evaluation.n, pass_at)
-        self.sampler = JournaledSampler(self, self.engine, rewards, chunk_prompts, by_prompt=resume == "prompt")
+        self.sampler = ResumableSampler(self, self.engine, rewards, chunk_prompts, by_prompt=resume == "prompt")
 
     def configure_callbacks(self) -> Sequence[Callback]:
         """The rewards: Lightning closes them."""
@@ -130,7 +130,7 @@ class EvaluationModule(SamplingModule):
         return replace(wanted, max_new_tokens=room)
 
     def test_step(self, prompts: list[Any], batch_idx: int) -> None:
-        """Samples and judges prompts that the journal does not have; see ``JournaledSampler.feed``."""
+        """Samples and judges prompts that the journal does not have; see ``ResumableSampler.feed``."""
         self.sampler.feed(prompts, is_last=batch_idx + 1 == self.trainer.num_test_batches[0])
 
     # Measuring
@@ -153,7 +153,7 @@ class EvaluationModule(SamplingModule):
                 self.log(f"test/{name}", interval["value"], rank_zero_only=True)
 
     def groups(self, start: int = 0, step: int = 1) -> Groups:
-        """The scored groups by the index of their prompt; see ``JournaledSampler.groups``."""
+        """The scored groups by the index of their prompt; see ``ResumableSampler.groups``."""
         indices = range(start, len(self.sampler.prompts), step)
         for index, (_, group) in zip(indices, self.sampler.groups(start, step), strict=True):
             yield index, group

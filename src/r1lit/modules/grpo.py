@@ -1,7 +1,7 @@
 """GRPO as a LightningModule: prompts -> rollout -> rewards -> advantages -> loss.
 
 One Lightning batch is one rollout. A training step samples completions from the policy as it is now, so data are never
-stale; scores them; compares each with its group; and takes one optimiser step for each minibatch (paper, 2.1: 8,192
+stale; scores them; compares each with its group; and takes one optimizer step for each minibatch (paper, 2.1: 8,192
 outputs, 16 random minibatches, one inner epoch). A checkpoint lies between rollouts, so no buffer needs saving.
 
 Departures from the paper, which does not state them: the ratio is per token; gradients are clipped by norm; groups of
@@ -29,12 +29,12 @@ from r1lit.types import Prompt, RolloutEngine, SamplingParams
 
 
 class GRPOModule(RolloutModule):
-    """Trains a policy by group-relative policy optimisation.
+    """Trains a policy by group-relative policy optimization.
 
     Args:
         policy: The policy to train.
         rewards: Score the completions; callbacks with distinct names.
-        optimizer: Makes the optimiser; the paper's learning rate is 3e-6.
+        optimizer: Makes the optimizer; the paper's learning rate is 3e-6.
         scheduler: Makes the schedule, stepped at each policy update; None keeps the rate.
         sampling: How completions are drawn in training; its ``n`` is the group size G (16 in the paper).
         evaluation: How completions are drawn in validation and test; None takes the paper's temperature 0.6 and top-p
@@ -107,7 +107,7 @@ class GRPOModule(RolloutModule):
         )
         # With LoRA the policy is its own reference, by turning its adapter off; else that is a second model.
         self.policy.keeps_reference = bool(objective.beta)
-        self.reference = policy.twin() if objective.beta and policy.lora is None else None
+        self.reference = policy.clone_unbuilt() if objective.beta and policy.lora is None else None
         self.learner = Learner(
             policy,
             self._opened_reference if objective.beta else None,

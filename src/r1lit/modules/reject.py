@@ -18,7 +18,7 @@ from r1lit.data.store import write_store
 from r1lit.distributed import raise_on_all_ranks
 from r1lit.errors import InputError, TrainingError
 from r1lit.policy import Policy
-from r1lit.rejection.completion_filter import Preference, Sieve
+from r1lit.rejection.completion_filter import CompletionFilter, Preference
 from r1lit.rejection.decontamination import Decontamination
 from r1lit.rejection.duplicates import NearDuplicates
 from r1lit.rejection.filters import Filter, paper_filters
@@ -27,7 +27,7 @@ from r1lit.rewards import Reward
 from r1lit.rewards.base import check_names
 from r1lit.rollout import NativeEngine
 from r1lit.training.collector import for_rollout
-from r1lit.training.resumable_sampling import JournaledSampler
+from r1lit.training.resumable_sampling import ResumableSampler
 from r1lit.training.sampling_module import SamplingModule
 from r1lit.types import Prompt, RolloutEngine, SamplingParams
 
@@ -47,7 +47,7 @@ class RejectionModule(SamplingModule):
         sampling: How completions are drawn; the paper says "multiple responses" a prompt.
         filters: What is kept, in this order; the paper's rules if None.
         keep_per_prompt: Completions kept of a prompt at most; None keeps all that pass.
-        prefer: Which of them; see ``Sieve``.
+        prefer: Which of them; see ``CompletionFilter``.
         near_duplicates: Drop completions like others that are kept; None keeps them.
         decontamination: Leave out prompts that overlap with evaluation questions, before anything is sampled.
         selection: What becomes of what is kept: rewriting, and other data to join it.
@@ -91,13 +91,13 @@ class RejectionModule(SamplingModule):
             raise InputError("model.rewards is empty; name at least one reward")
         check_names(rewards)
         self.rewards, self.sampling, self.seed = rewards, sampling, seed
-        self.sieve = Sieve(
+        self.completion_filter = CompletionFilter(
             paper_filters() if filters is None else filters, keep_per_prompt, prefer, near_duplicates, seed
         )
         self.decontamination = decontamination
         self.selection = selection or Selection()
         by_prompt = teacher is not None if resume is None else resume == "prompt"
-        self.sampler = JournaledSampler(self, self.engine, rewards, chunk_prompts, by_prompt)
+        self.sampler = ResumableSampler(self, self.engine, rewards, chunk_prompts, by_prompt)
         reader = store_for or policy
         self.encoder = None if reader is None else ChatEncoder.of(reader)
         self.outputs = [CHATS] if self.encoder is None else [DATA, CHATS]
@@ -143,7 +143,7 @@ class RejectionModule(SamplingModule):
         self.sampler.begin([p for p in prompts if p.id not in self.contaminated], sampling, prompts)
 
     def predict_step(self, prompts: list[Prompt], batch_idx: int) -> int:
-        """Samples what the journal does not have; see ``JournaledSampler.feed``, also for what it raises."""
+        """Samples what the journal does not have; see ``ResumableSampler.feed``, also for what it raises."""
         is_last = batch_idx + 1 == self.trainer.num_predict_batches[0]
         return self.sampler.feed([prompt for prompt in prompts if prompt.id not in self.contaminated], is_last)
 
@@ -170,7 +170,7 @@ class RejectionModule(SamplingModule):
         selector = Selector(
             self.folder,
             self.sampler.groups,
-            self.sieve,
+            self.completion_filter,
             self.rewards,
             self.selection,
             self.decontamination,

@@ -32,7 +32,7 @@ class RewardModelModule(UpdatingModule):
     Args:
         policy: The reward model to train.
         loss: ``pairwise`` on pairs (helpfulness), or ``pointwise`` on labelled replies (safety).
-        optimizer: Makes the optimiser; AdamW at the paper's rate without weight decay if not given.
+        optimizer: Makes the optimizer; AdamW at the paper's rate without weight decay if not given.
         scheduler: Makes the schedule; a ``PlannedSchedule`` is told the number of updates. None keeps the rate.
         max_updates: Where training ends; None trains for the epochs of the data module.
         gradient_clip_norm: Largest norm of the gradient; None does not clip.

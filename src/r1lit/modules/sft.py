@@ -31,7 +31,7 @@ class SFTModule(StageModule):
 
     Args:
         policy: The policy to train.
-        optimizer: Makes the optimiser; the paper's peak rate is 5e-5.
+        optimizer: Makes the optimizer; the paper's peak rate is 5e-5.
         scheduler: Makes the schedule, such as ``r1lit.training.schedules.CosineToTenth``; a ``PlannedSchedule`` is told
             the number of updates. None keeps the rate.
         rewards: Judges for measuring: of correctness and format. May be empty.

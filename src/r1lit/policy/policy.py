@@ -130,7 +130,7 @@ class Policy(Backbone):
         policy.load_weights()
         return policy
 
-    def twin(self) -> "Policy":
+    def clone_unbuilt(self) -> "Policy":
         """Another policy, not yet built, from the same source and with the same settings: for a reference policy."""
         return type(self)(
             self.init_from,

@@ -10,7 +10,7 @@ def shared_vocabulary(
 ) -> int:
     """Makes sure that two tokenizers have the same tokens, and returns how many.
 
-    Distributions can be compared token by token only then. How a text is cut into tokens (merges, normalisation) may
+    Distributions can be compared token by token only then. How a text is cut into tokens (merges, normalization) may
     differ, since a teacher reads the student's tokens as they are; so may the rows beyond the vocabulary that models
     are padded with (Qwen2.5: 151,936 up to 3B, 152,064 from 7B, for 151,665 tokens), which belong to no token.
 

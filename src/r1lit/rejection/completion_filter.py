@@ -16,7 +16,7 @@ SURPLUS = "surplus"
 Preference = Literal["first", "shortest", "random"]
 
 
-class Sieve:
+class CompletionFilter:
     """Says of each completion why it is dropped, and counts.
 
     The first filter that a completion fails is the reason; so each completion is counted once. Those that pass are

@@ -11,7 +11,7 @@ from r1lit.data.chatfile import ChatFile
 from r1lit.data.formats import ChatRow
 from r1lit.errors import InputError, TrainingError
 from r1lit.grading.parsing import parse_response
-from r1lit.rejection.completion_filter import Sieve
+from r1lit.rejection.completion_filter import CompletionFilter
 from r1lit.rejection.decontamination import Decontamination
 from r1lit.rejection.general_chats import ChatMaker, draw_chats
 from r1lit.rejection.rewriting import Rewriter
@@ -95,7 +95,7 @@ class Selector:
     Args:
         folder: Of the stage.
         groups: What was sampled.
-        sieve: Sorts completions out.
+        completion_filter: Sorts completions out.
         rewards: Score what was rewritten.
         selection: What becomes of what is kept.
         decontamination: Applied to general data and chats as well.
@@ -106,13 +106,13 @@ class Selector:
         self,
         folder: Path,
         groups: Groups,
-        sieve: Sieve,
+        completion_filter: CompletionFilter,
         rewards: Sequence[Reward],
         selection: Selection,
         decontamination: Decontamination | None = None,
         seed: int = 0,
     ) -> None:
-        self.folder, self.groups, self.sieve, self.rewards = folder, groups, sieve, rewards
+        self.folder, self.groups, self.completion_filter, self.rewards = folder, groups, completion_filter, rewards
         self.selection, self.decontamination, self.seed = selection, decontamination, seed
 
     def write(self) -> dict[str, Any]:
@@ -125,8 +125,8 @@ class Selector:
             InputError: If other data cannot be used.
             TrainingError: If nothing is kept, or a reward or the rewriting teacher fails.
         """
-        self.sieve.reset()
-        outcomes = [self.sieve.sort_out(group) for _, group in self.groups()]
+        self.completion_filter.reset()
+        outcomes = [self.completion_filter.sort_out(group) for _, group in self.groups()]
         rewritten = self._rewritten(outcomes)
         whole, by_kind = Tally(), dict[str, Tally]()
         names = [reward.name for reward in self.rewards]
@@ -139,7 +139,7 @@ class Selector:
                     samples.add(candidate, reason, text)
                     if reason is None:
                         chats.add(chat_row(candidate, text))
-            counts = self.sieve.counted(whole.reasons)
+            counts = self.completion_filter.counted(whole.reasons)
             if not counts["kept"]:
                 dropped = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
                 raise TrainingError(
@@ -229,7 +229,7 @@ class Selector:
         reasoning, answer = parse_response(text)
         completion = replace(candidate.completion, text=text, reasoning=reasoning, answer=answer, finish_reason="stop")
         (again,) = score_completions(self.rewards, [completion], 0)
-        reason = self.sieve.failed(again)
+        reason = self.completion_filter.failed(again)
         return None if reason is None else f"rewritten:{reason}"
 
 

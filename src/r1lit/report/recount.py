@@ -6,7 +6,7 @@ from typing import Any
 
 from r1lit.callbacks.samples import FILE as SAMPLES
 from r1lit.freshness import STAGE_FILE
-from r1lit.metrics.measures import GENERAL_MEANS, MEANS, prompt_values, rows_by_prompt, summarise
+from r1lit.metrics.measures import GENERAL_MEANS, MEANS, prompt_values, rows_by_prompt, summarize
 from r1lit.report.runs import Stage
 
 REFLECTIONS = "reflections"
@@ -40,12 +40,12 @@ def recount(stage: Stage) -> Recount:
     if not rows:
         return Recount({name: dict(figure) for name, figure in recorded.items()}, source=STAGE_FILE)
     figures: dict[str, Figure] = {
-        name: _figure(interval, _count(rows, name)) for name, interval in summarise(rows).items()
+        name: _figure(interval, _count(rows, name)) for name, interval in summarize(rows).items()
     }
     values = prompt_values(rows) | {REFLECTIONS: _reflections(rows)}
     at_one = stage.evaluation.get("t1", [])
     if at_one:
-        found = _figure(summarise(at_one)["pass@1"], _count(at_one, "pass@1"))
+        found = _figure(summarize(at_one)["pass@1"], _count(at_one, "pass@1"))
         figures = {"pass@1": figures.pop("pass@1"), "pass@1_t1": found, **figures}
         values["pass@1_t1"] = prompt_values(at_one)["pass@1"]
     # What is recorded beside and was not counted from completions.

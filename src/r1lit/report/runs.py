@@ -30,7 +30,7 @@ TITLES = {
     "sft2": "Dev3",
     "rewards": "Reward models",
     "rl2": "R1",
-    "rl2-hacked": "R1, helpfulness over-optimised",
+    "rl2-hacked": "R1, helpfulness over-optimized",
     "few-shot": "R1 with examples in the prompt",
     "student": "Student",
     "distill": "Distilled",

@@ -65,7 +65,7 @@ def _metrics(record: Path) -> Mapping[str, Any]:
     return metrics
 
 
-def summarise(values: Sequence[float]) -> str:
+def summarize(values: Sequence[float]) -> str:
     """Mean and range, such as ``0.952 [0.938, 0.964]``; a single value alone."""
     digits = 3 if max(map(abs, values)) < 10 else 1
     mean = f"{statistics.fmean(values):.{digits}f}"
@@ -85,7 +85,7 @@ def stage_table(folders: Sequence[str | Path]) -> Table:
     for name in stages:
         table.add_column(f"{name} (n={max(map(len, values[name].values()))})", justify="right")
     for measure in MEASURES:
-        cells = [summarise(values[name][measure]) if measure in values[name] else "" for name in stages]
+        cells = [summarize(values[name][measure]) if measure in values[name] else "" for name in stages]
         if any(cells):
             table.add_row(measure, *cells)
     return table

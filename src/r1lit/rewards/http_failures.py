@@ -12,10 +12,10 @@ class RequestFailure(Exception):
     """Why a request failed, in one line without the key."""
 
     def __init__(
-        self, text: str, is_away: bool = False, is_final: bool = False, is_refusal: bool = False, hint: str = ""
+        self, text: str, unavailable: bool = False, is_final: bool = False, is_refusal: bool = False, hint: str = ""
     ) -> None:
         super().__init__(text)
-        self.is_away, self.is_final, self.is_refusal, self.hint = is_away, is_final, is_refusal, hint
+        self.unavailable, self.is_final, self.is_refusal, self.hint = unavailable, is_final, is_refusal, hint
 
 
 class Waits:

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 Reads = Literal["answer", "all"]
 _AWAY = frozenset({429, 502, 503, 504})
-_PASSING = frozenset({408, 409, 425})
+_TRANSIENT = frozenset({408, 409, 425})
 _THIS_ONE = frozenset({400, 413, 422})
 """The server refuses this text, such as one that is too long for its model."""
 
@@ -132,7 +132,7 @@ class HTTPScorer:
                 break
             except RequestFailure as failure:
                 left = deadline - time.monotonic()
-                if left <= 0 or not failure.is_away:
+                if left <= 0 or not failure.unavailable:
                     hint = failure.hint or "start it, or check url"
                     raise InputError(f"HTTPScorer: {self.url}/v1/models: {failure}; {hint}") from None
                 self._closed.wait(min(left, waits.next()))
@@ -198,7 +198,7 @@ class HTTPScorer:
                 if failure.is_final:
                     hint = f"; {failure.hint}" if failure.hint else ""
                     raise InputError(f"HTTPScorer: {self.url}/classify: {failure}{hint}") from None
-                if failure.is_away:
+                if failure.unavailable:
                     away_since = now if away_since is None else away_since
                     if now - away_since >= self.max_wait_s:
                         raise TrainingError(
@@ -266,7 +266,7 @@ class HTTPScorer:
             if isinstance(reason, TimeoutError):
                 raise self._timeout() from None
             raise RequestFailure(
-                one_line(f"no connection ({reason or type(error).__name__})", key), is_away=True
+                one_line(f"no connection ({reason or type(error).__name__})", key), unavailable=True
             ) from None
         try:
             return json.loads(text)
@@ -289,9 +289,9 @@ class HTTPScorer:
             return RequestFailure(text, is_final=True, hint=hint)
         if error.code in _THIS_ONE:
             return RequestFailure(text, is_refusal=True)
-        passing = error.code >= 500 or error.code in _AWAY | _PASSING
+        passing = error.code >= 500 or error.code in _AWAY | _TRANSIENT
         hint = "" if passing else "check url and model; the server must offer /classify, as vLLM does"
-        return RequestFailure(text, is_away=error.code in _AWAY, is_final=not passing, hint=hint)
+        return RequestFailure(text, unavailable=error.code in _AWAY, is_final=not passing, hint=hint)
 
     def _parsed(self, answer: object) -> float:
         rows = answer.get("data") if isinstance(answer, dict) else None

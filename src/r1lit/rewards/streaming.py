@@ -1,7 +1,7 @@
 """Scores completions while others are still being generated (paper appendix B.1, "asynchronous scheduling").
 
-Each reward has a lane of its own: one thread, or as many as its ``concurrency`` says, that take what has finished. What
-is left when generation ends is all that an update waits for.
+Each reward has its own queue: one thread, or as many as its ``concurrency`` says, take what has finished. What is left
+when generation ends is all that an update waits for.
 """
 
 import logging
@@ -47,21 +47,21 @@ class Scoring:
     def __init__(self, rewards: Sequence[Reward], step: int, group_size: int = 1) -> None:
         self.rewards, self.step = rewards, step
         self._completions: list[Completion] = []
-        self._lanes = [_Lane(reward, group_size) for reward in rewards]
+        self._queues = [_RewardQueue(reward, group_size) for reward in rewards]
 
     def add(self, completion: Completion) -> None:
         """Takes a completion; returns at once."""
         index = len(self._completions)
         self._completions.append(completion)
-        for lane in self._lanes:
-            if lane.reward.applies_to(completion.prompt, self.step):
-                lane.add(index, completion)
+        for queue in self._queues:
+            if queue.reward.applies_to(completion.prompt, self.step):
+                queue.add(index, completion)
 
     def check(self) -> None:
         """Raises what a reward has raised meanwhile, so that a run need not generate to the end to fail."""
-        for lane in self._lanes:
-            if lane.error is not None:
-                raise lane.error
+        for queue in self._queues:
+            if queue.error is not None:
+                raise queue.error
 
     def result(self) -> list[ScoredCompletion]:
         """Waits for what is missing.
@@ -73,11 +73,11 @@ class Scoring:
             InputError: As ``score_completions``.
             TrainingError: As ``score_completions``.
         """
-        for lane in self._lanes:
-            lane.finish()
-        for lane in self._lanes:
-            lane.wait()
-        columns = {lane.reward.name: lane.column(len(self._completions)) for lane in self._lanes}
+        for queue in self._queues:
+            queue.finish()
+        for queue in self._queues:
+            queue.wait()
+        columns = {queue.reward.name: queue.column(len(self._completions)) for queue in self._queues}
         return add_up(self.rewards, self._completions, columns, self.step)
 
     def __enter__(self) -> Self:
@@ -88,14 +88,14 @@ class Scoring:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Ends the threads; where completions are left, breaks their scoring off by closing the rewards."""
-        for lane in self._lanes:
-            lane.abandon()
+        for queue in self._queues:
+            queue.abandon()
         deadline = time.monotonic() + _GRACE_S
-        for lane in self._lanes:
-            lane.join(deadline)
+        for queue in self._queues:
+            queue.join(deadline)
 
 
-class _Lane:
+class _RewardQueue:
     """What waits for one reward, the threads that serve it, and the scores so far."""
 
     def __init__(self, reward: Reward, group_size: int) -> None:

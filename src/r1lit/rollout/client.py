@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from r1lit.errors import InputError
-from r1lit.rollout.retries import Failure, MalformedAnswer, Patience, failure_of
+from r1lit.rollout.retries import Failure, MalformedAnswer, RetryPolicy, failure_of
 from r1lit.types import Prompt
 
 log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class Call(Generic[Answer]):
         self.key = server.key
         self.done = 0
         self.total = sum(len(request.samples) for request in requests)
-        self._is_away = False
+        self._unavailable = False
         self._cancelled = False
         self._loop = asyncio.new_event_loop()
         self._task: asyncio.Task[None] | None = None
@@ -145,7 +145,7 @@ class Call(Generic[Answer]):
                 group.create_task(one(request))
 
     async def _answered(self, client: Any, request: Request) -> Answer:
-        patience = Patience(self.server.max_wait_s, self.server.max_retries)
+        patience = RetryPolicy(self.server.max_wait_s, self.server.max_retries)
         url = f"{self.server.base_url.rstrip('/')}/{request.path}"
         while True:
             try:
@@ -155,14 +155,14 @@ class Call(Generic[Answer]):
                 if failure.is_final:
                     raise await self._refusal(client, request, url, failure) from None
                 wait = patience.next_wait(failure, f"{url}: {failure.text}", self.done, self.total)
-                if failure.is_away and not self._is_away:
-                    self._is_away = True
+                if failure.unavailable and not self._unavailable:
+                    self._unavailable = True
                     log.warning("%s: %s; asking again for up to %g s", url, failure.text, self.server.max_wait_s)
                 await asyncio.sleep(wait)
             else:
-                if self._is_away:
+                if self._unavailable:
                     log.warning("%s answers again", self.server.base_url)
-                self._is_away = False
+                self._unavailable = False
                 return answer
 
     async def _refusal(self, client: Any, request: Request, url: str, failure: Failure) -> InputError:

@@ -12,7 +12,7 @@ from r1lit.errors import TrainingError
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
 _AWAY = frozenset({429, 502, 503, 504})
-_PASSING = frozenset({408, 409, 425})
+_TRANSIENT = frozenset({408, 409, 425})
 _SHOWN = 200
 
 
@@ -27,7 +27,7 @@ class Failure:
     text: str
     """In one line, without the key."""
     status: int | None = None
-    is_away: bool = False
+    unavailable: bool = False
     """The server is down or busy, rather than failing on this request."""
     is_final: bool = False
     """The same request will fail again."""
@@ -46,23 +46,23 @@ def failure_of(error: Exception, key: str | None) -> Failure:
     if isinstance(error, openai.APIStatusError):
         status = int(error.status_code)
         kind = "asked to wait" if status == 429 else f"status {status}"
-        passing = status >= 500 or status in _PASSING or status == 429
+        passing = status >= 500 or status in _TRANSIENT or status == 429
         return Failure(
             _line(f"{kind}: {_message(error)}", key),
             status,
-            is_away=status in _AWAY,
+            unavailable=status in _AWAY,
             is_final=not passing,
             retry_after_s=_retry_after(error.response.headers),
         )
     if isinstance(error, openai.APITimeoutError):
         return Failure("no answer in time (timeout_s)")
     if isinstance(error, openai.APIConnectionError):
-        return Failure(_line(f"no connection ({error.__cause__ or error})", key), is_away=True)
+        return Failure(_line(f"no connection ({error.__cause__ or error})", key), unavailable=True)
     return Failure(_line(f"malformed answer: {error}", key))
 
 
 @dataclass
-class Patience:
+class RetryPolicy:
     """How long one request is tried.
 
     Args:
@@ -85,7 +85,7 @@ class Patience:
         progress = f"{done} of {total} completions were done"
         now = time.monotonic()
         left = float("inf")
-        if failure.is_away:
+        if failure.unavailable:
             self.away_since = now if self.away_since is None else self.away_since
             left = self.away_since + self.max_wait_s - now
             if left <= 0:

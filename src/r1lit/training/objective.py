@@ -1,4 +1,4 @@
-"""Which surrogate a run maximises, as one value of the configuration."""
+"""Which surrogate a run maximizes, as one value of the configuration."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

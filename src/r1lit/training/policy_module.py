@@ -1,4 +1,4 @@
-"""What the modules of all stages share: one policy, built where the strategy wants it, and injected optimisers."""
+"""What the modules of all stages share: one policy, built where the strategy wants it, and injected optimizers."""
 
 from typing import Any, ClassVar
 
@@ -22,8 +22,8 @@ class PolicyModule(LightningModule):
 
     Args:
         policy: The policy to train.
-        optimizer: Makes the optimiser from parameters, such as ``torch.optim.AdamW`` with its learning rate.
-        scheduler: Makes a learning-rate schedule from the optimiser, stepped at each policy update; None keeps it.
+        optimizer: Makes the optimizer from parameters, such as ``torch.optim.AdamW`` with its learning rate.
+        scheduler: Makes a learning-rate schedule from the optimizer, stepped at each policy update; None keeps it.
         gradient_clip_norm: Largest norm of the gradient; None does not clip.
     """
 
@@ -106,7 +106,7 @@ class PolicyModule(LightningModule):
         self.load_sharded_weights()
 
     def configure_optimizers(self) -> Any:
-        """The injected optimiser over the trained policy, with its schedule if there is one."""
+        """The injected optimizer over the trained policy, with its schedule if there is one."""
         optimizer: Optimizer = self.optimizer_factory([p for p in self.policy.parameters() if p.requires_grad])
         if self.scheduler_factory is None:
             return optimizer

@@ -25,7 +25,7 @@ from r1lit.types import Completion, Prompt, RolloutEngine, SamplingParams, Score
 JOURNAL = "sampled"
 
 
-class JournaledSampler:
+class ResumableSampler:
     """Samples and scores prompts for a module whose Trainer deals them out in batches, the same on every rank.
 
     Args:

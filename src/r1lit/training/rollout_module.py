@@ -1,7 +1,7 @@
 """What stages share whose training batch is a rollout: prompts -> completions -> updates, until a limit is reached.
 
 A training step samples completions from the policy as it is now, so data are never stale, and takes one or more
-optimiser steps on them. A checkpoint lies between rollouts, so no buffer needs saving.
+optimizer steps on them. A checkpoint lies between rollouts, so no buffer needs saving.
 """
 
 import time
@@ -32,7 +32,7 @@ class RolloutModule(StageModule):
 
     Args:
         policy: The policy to train.
-        optimizer: Makes the optimiser.
+        optimizer: Makes the optimizer.
         scheduler: Makes the schedule, stepped at each policy update; None keeps the rate.
         rewards: Score completions.
         sampling: How completions are drawn in training.

@@ -32,7 +32,7 @@ class SamplingModule(PolicyModule):
     def __init__(
         self, policy: Policy | None, engine: Callable[[Policy], RolloutEngine], other: RolloutEngine | None
     ) -> None:
-        # Nothing is trained: the optimiser is never made.
+        # Nothing is trained: the optimizer is never made.
         super().__init__(cast(Policy, policy), torch.optim.SGD)
         if (policy is None) == (other is None):
             raise InputError(

@@ -26,7 +26,7 @@ class StageModule(UpdatingModule):
 
     Args:
         policy: The policy to train.
-        optimizer: Makes the optimiser.
+        optimizer: Makes the optimizer.
         scheduler: Makes the schedule, stepped at each policy update; None keeps the rate.
         rewards: Judge completions when measuring, and score them in reinforcement learning.
         evaluation: How completions are drawn in validation and test.

@@ -53,7 +53,7 @@ class Teacher(Protocol):
 class PolicyTeacher:
     """A :class:`Teacher` of our own: a policy that is never trained, on this device or sharded over all.
 
-    It is no submodule of the module that holds it, so that neither the optimiser nor a checkpoint sees it.
+    It is no submodule of the module that holds it, so that neither the optimizer nor a checkpoint sees it.
 
     Args:
         policy: The model; its weights take no gradient from now on.

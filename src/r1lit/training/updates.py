@@ -18,15 +18,15 @@ from r1lit.training.schedules import PlannedSchedule
 
 
 class UpdatingModule(PolicyModule):
-    """Trains by manual optimisation.
+    """Trains by manual optimization.
 
-    Manual, since one Lightning batch is one or more whole optimiser batches, each cut into as many micro-batches as its
+    Manual, since one Lightning batch is one or more whole optimizer batches, each cut into as many micro-batches as its
     tokens need; Lightning's accumulation takes a fixed number of batches. Subclasses call :meth:`_backward` for each
     micro-batch and :meth:`_step` for each update.
 
     Args:
         policy: The policy to train.
-        optimizer: Makes the optimiser.
+        optimizer: Makes the optimizer.
         scheduler: Makes the schedule, stepped at each policy update; None keeps the rate.
         gradient_clip_norm: Largest norm of the gradient; None does not clip.
 
@@ -68,14 +68,14 @@ class UpdatingModule(PolicyModule):
         """Leaves batches alone: prompts hold no tensors, and Lightning cannot walk through frozen dataclasses."""
         return batch
 
-    # Optimiser
+    # Optimizer
 
     def total_updates(self) -> int | None:
         """Updates of the whole training, for schedules; None where only the Trainer knows when to stop."""
         return None
 
     def configure_optimizers(self) -> Any:
-        """The injected optimiser, with a schedule that knows the number of updates.
+        """The injected optimizer, with a schedule that knows the number of updates.
 
         Raises:
             InputError: If the schedule needs that number and nobody knows it.
