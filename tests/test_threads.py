@@ -59,7 +59,7 @@ def test_reward_models_count(models):
 
 
 @pytest.mark.parametrize(
-    "name", ["", "~nobody_here/x", "a\0b", "package:", "package:/x", "package:a.b/x", "/proc/1/root/x"]
+    "name", ["", "~nobody_here/x", "a\0b", "package:", "package:/x", "package:a.b/x", "/dev/null/x"]
 )
 def test_names_that_cannot_be_looked_up(name):
     found = {}

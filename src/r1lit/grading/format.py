@@ -9,7 +9,7 @@ TAGS = {"think_answer": ("<think>", "</think>", "<answer>", "</answer>"), "think
 def follows_format(text: str, style: Style = "think_answer", allow_empty_reasoning: bool = True) -> bool:
     """Whether a completion is exactly ``<think>...</think><answer>...</answer>``.
 
-    Every tag stands once, nothing but white space stands around or between the two parts, and the answer is not blank.
+    Every tag occurs once, only white space is around and between the two parts, and the answer is not blank.
     With style ``think`` (R1's: reasoning, then a summary) the rest after ``</think>`` is free but not blank.
 
     Args:

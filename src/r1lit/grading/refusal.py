@@ -101,7 +101,7 @@ def is_refusal(text: str, language: str | None = None) -> bool:
     A refusal followed by other help ("I cannot tell you that. However, ...") is a refusal still.
 
     Args:
-        text: The reply; what stands in think tags is not read.
+        text: The reply; what is in think tags is not read.
         language: ISO 639-1, with or without a region: read by the rules of this language alone. None, or a language
             without rules, reads by all of them (a model may refuse in another language than it was asked in).
     """

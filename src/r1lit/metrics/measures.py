@@ -98,7 +98,7 @@ GENERAL_MEANS = {name: f"figure/{name}" for name in GENERAL}
 
 
 def judge(completions: Sequence[Completion], accuracy: AccuracyReward, style: FormatReward) -> list[Figures]:
-    """The figures of each completion: all that :func:`summarize` needs beside its answer.
+    """The figures of each completion: all that :func:`summarize` needs in addition to its answer.
 
     They are stored with the completion, so that every measure of a stage can be counted again from its samples.
     """

@@ -121,19 +121,19 @@ class DistillModule(RolloutModule):
                 raise InputError(f"model.{name} is {value}; give at least 1")
         super().__init__(
             policy,
-            optimizer,
-            scheduler,
-            rewards,
-            sampling,
-            evaluation,
-            max_rollouts,
-            max_tokens_sampled,
-            max_wall_s,
-            minibatches,
-            1,
-            gradient_clip_norm,
-            engine,
-            seed,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            rewards=rewards,
+            sampling=sampling,
+            evaluation=evaluation,
+            max_rollouts=max_rollouts,
+            max_tokens_sampled=max_tokens_sampled,
+            max_wall_s=max_wall_s,
+            minibatches=minibatches,
+            inner_epochs=1,
+            gradient_clip_norm=gradient_clip_norm,
+            engine=engine,
+            seed=seed,
         )
         if server is not None and (divergence.temperature != 1 or divergence.top_k is not None):
             raise InputError(

@@ -86,19 +86,19 @@ class GRPOModule(RolloutModule):
         _check_settings(rewards, sampling, minibatches, inner_epochs, micro_batch_tokens)
         super().__init__(
             policy,
-            optimizer,
-            scheduler,
-            rewards,
-            sampling,
-            evaluation,
-            max_rollouts,
-            max_tokens_sampled,
-            max_wall_s,
-            minibatches,
-            inner_epochs,
-            gradient_clip_norm,
-            engine,
-            seed,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            rewards=rewards,
+            sampling=sampling,
+            evaluation=evaluation,
+            max_rollouts=max_rollouts,
+            max_tokens_sampled=max_tokens_sampled,
+            max_wall_s=max_wall_s,
+            minibatches=minibatches,
+            inner_epochs=inner_epochs,
+            gradient_clip_norm=gradient_clip_norm,
+            engine=engine,
+            seed=seed,
         )
         self.objective = objective
         self.placebo = placebo

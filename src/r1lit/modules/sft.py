@@ -61,7 +61,16 @@ class SFTModule(StageModule):
         seed: int = 0,
     ) -> None:
         evaluation = evaluation or SamplingParams(n=16, temperature=0.6, top_p=0.95)
-        super().__init__(policy, optimizer, scheduler, rewards, evaluation, gradient_clip_norm, engine, seed)
+        super().__init__(
+            policy,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            rewards=rewards,
+            evaluation=evaluation,
+            gradient_clip_norm=gradient_clip_norm,
+            engine=engine,
+            seed=seed,
+        )
         if max_updates is not None and max_updates < 1:
             raise InputError(f"model.max_updates is {max_updates}; give at least 1")
         self.max_updates = max_updates

@@ -38,7 +38,7 @@ class AccuracyReward(Reward):
         tasks: Sequence[Task] | None = None,
         from_step: int = 0,
     ) -> None:
-        super().__init__(name, weight, kinds, tasks, from_step)
+        super().__init__(name, weight=weight, kinds=kinds, tasks=tasks, from_step=from_step)
         if not timeout_s > 0:
             raise InputError(f"reward {name!r}: timeout_s is {timeout_s}; give a positive number of seconds")
         self.timeout_s = timeout_s

@@ -54,7 +54,7 @@ class CodeReward(Reward):
         tasks: Sequence[Task] | None = ("code",),
         from_step: int = 0,
     ) -> None:
-        super().__init__(name, weight, kinds, tasks, from_step)
+        super().__init__(name, weight=weight, kinds=kinds, tasks=tasks, from_step=from_step)
         if workers is not None and workers < 1:
             raise InputError(f"reward {name!r}: workers is {workers}; give 1 or more")
         self.partial, self.limits, self.isolation = partial, limits or Limits(), isolation

@@ -37,7 +37,7 @@ class FormatReward(Reward):
         tasks: Sequence[Task] | None = None,
         from_step: int = 0,
     ) -> None:
-        super().__init__(name, weight, kinds, tasks, from_step)
+        super().__init__(name, weight=weight, kinds=kinds, tasks=tasks, from_step=from_step)
         if style not in TAGS:
             raise InputError(f"reward {name!r}: style is {style!r}; choose from {', '.join(TAGS)}")
         self.style: Style = style

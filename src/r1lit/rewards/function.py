@@ -69,7 +69,7 @@ class FunctionReward(Reward):
             raise InputError(f"reward function {function!r} is a {type(found).__name__}, not a function")
         if name is None:
             name = getattr(found, "__name__", type(found).__name__)
-        super().__init__(name, weight, kinds, tasks, from_step)
+        super().__init__(name, weight=weight, kinds=kinds, tasks=tasks, from_step=from_step)
         if concurrency < 0:
             raise InputError(f"reward {name!r}: concurrency is {concurrency}; give 0 or more")
         if timeout_s is not None and not (timeout_s > 0 and concurrency):

@@ -28,7 +28,7 @@ class InstructionReward(Reward):
         tasks: Sequence[Task] | None = None,
         from_step: int = 0,
     ) -> None:
-        super().__init__(name, weight, kinds, tasks, from_step)
+        super().__init__(name, weight=weight, kinds=kinds, tasks=tasks, from_step=from_step)
         self.partial = partial
 
     def score(self, completions: Sequence[Completion]) -> list[Score]:

@@ -55,7 +55,7 @@ class JSONReward(Reward):
         tasks: Sequence[Task] | None = ("json",),
         from_step: int = 0,
     ) -> None:
-        super().__init__(name, weight, kinds, tasks, from_step)
+        super().__init__(name, weight=weight, kinds=kinds, tasks=tasks, from_step=from_step)
         self.schema, self.match = schema, match
         if schema is not None:
             _compiled(schema, f"reward {name!r}")

@@ -34,7 +34,7 @@ class LanguageConsistencyReward(Reward):
         tasks: Sequence[Task] | None = None,
         from_step: int = 0,
     ) -> None:
-        super().__init__(name, weight, kinds, tasks, from_step)
+        super().__init__(name, weight=weight, kinds=kinds, tasks=tasks, from_step=from_step)
         self.identify = identify
         self.concurrency = int(identify)  # by script it is too cheap for a thread of its own
 

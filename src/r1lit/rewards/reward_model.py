@@ -98,7 +98,7 @@ class RewardModelReward(Reward):
         mean: float | None = None,
         std: float | None = None,
     ) -> None:
-        super().__init__(name, weight, kinds, tasks, from_step)
+        super().__init__(name, weight=weight, kinds=kinds, tasks=tasks, from_step=from_step)
         if scale not in get_args(Scale):
             raise InputError(f"reward {name!r}: scale is {scale!r}; choose from {', '.join(get_args(Scale))}")
         if scale != "standard" and (mean is not None or std is not None):

@@ -45,7 +45,7 @@ class ToolCallReward(Reward):
         tasks: Sequence[Task] | None = ("tool",),
         from_step: int = 0,
     ) -> None:
-        super().__init__(name, weight, kinds, tasks, from_step)
+        super().__init__(name, weight=weight, kinds=kinds, tasks=tasks, from_step=from_step)
         if not 0 <= name_credit <= 1:
             raise InputError(f"reward {name!r}: name_credit is {name_credit}; give a number from 0 to 1")
         self.any_order, self.name_credit = any_order, name_credit

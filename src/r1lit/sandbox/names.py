@@ -54,7 +54,7 @@ def names_of(test: AssertTest) -> Names:
 
     Raises:
         InputError: If a test takes nothing from the program, or has nothing but names of Python's and several of them,
-            so that one must be the program's and none can be told to be.
+            so that one must be the program's and it is unclear which.
     """
     try:
         found = _Uses(f"{test.setup}\n{test.code}")
@@ -115,7 +115,7 @@ class _Uses:
         self.read = [name for name in names if name in read and name not in own]
 
     def is_module(self, name: str) -> bool:
-        """Whether a name is a module's: an attribute that the module has is taken wherever it stands."""
+        """Whether a name is a module's: wherever it is used, an attribute that the module has is taken."""
         if name not in MODULES or name in self.bound:
             return False
         taken = {id(node.value): node.attr for node in self._nodes if isinstance(node, ast.Attribute)}

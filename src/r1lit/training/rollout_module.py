@@ -1,7 +1,7 @@
 """What stages share whose training batch is a rollout: prompts -> completions -> updates, until a limit is reached.
 
 A training step samples completions from the policy as it is now, so data are never stale, and takes one or more
-optimizer steps on them. A checkpoint lies between rollouts, so no buffer needs saving.
+optimizer steps on them. Checkpoints are taken between rollouts, so no buffer needs saving.
 """
 
 import time
@@ -57,6 +57,7 @@ class RolloutModule(StageModule):
     def __init__(
         self,
         policy: Policy,
+        *,
         optimizer: OptimizerCallable,
         scheduler: LRSchedulerCallable | None,
         rewards: Sequence[Reward],
@@ -74,7 +75,16 @@ class RolloutModule(StageModule):
         evaluation = evaluation or SamplingParams(
             n=16, temperature=0.6, top_p=0.95, max_new_tokens=sampling.max_new_tokens
         )
-        super().__init__(policy, optimizer, scheduler, rewards, evaluation, gradient_clip_norm, engine, seed)
+        super().__init__(
+            policy,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            rewards=rewards,
+            evaluation=evaluation,
+            gradient_clip_norm=gradient_clip_norm,
+            engine=engine,
+            seed=seed,
+        )
         for name, value in (("max_tokens_sampled", max_tokens_sampled), ("max_wall_s", max_wall_s)):
             if value is not None and not value > 0:
                 raise InputError(f"model.{name} is {value}; give more than 0, or null for no such limit")

@@ -42,6 +42,7 @@ class StageModule(UpdatingModule):
     def __init__(
         self,
         policy: Policy,
+        *,
         optimizer: OptimizerCallable,
         scheduler: LRSchedulerCallable | None,
         rewards: Sequence[Reward],
