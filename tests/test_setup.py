@@ -205,11 +205,11 @@ def test_bare_make_lists_the_targets():
 
 
 def zero_command(*arguments):
-    return next(line for line in make("-n", "zero", *arguments).stdout.split("\n") if "/zero.yaml" in line)
+    return next(line for line in make("-n", "zero", *arguments).stdout.split("\n") if line.startswith("r1lit fit"))
 
 
 def test_data_is_for_stages_that_take_it():
-    refused = make("check-profile", "rl1", "PROFILE=smollm2", "DATA=some.jsonl")
+    refused = make("-n", "rl1", "PROFILE=smollm2", "DATA=some.jsonl")
     assert refused.returncode == 2
     assert "DATA is for zero and eval" in refused.stderr
 
@@ -218,7 +218,7 @@ def test_data_is_for_stages_that_take_it():
     ("profile", "missing"), [("tiny", None), ("smollm2", None), ("qwen2.5-1.5b", "coldstart-data")]
 )
 def test_a_recipe_with_missing_parts_is_refused_before_it_begins(profile, missing):
-    run = make("check-recipe", f"PROFILE={profile}")
+    run = make("-n", "r1", f"PROFILE={profile}")
     assert run.returncode == (2 if missing else 0)
     assert missing is None or re.search(rf"configs/{profile} has no configuration of:.* {missing} ", run.stderr)
 
@@ -236,24 +236,24 @@ def test_a_recipe_with_missing_parts_is_refused_before_it_begins(profile, missin
 )
 def test_runs_do_not_overwrite_each_other(arguments, folder):
     command = zero_command(*arguments)
-    assert f'--stage.dir "{folder}"' in command
+    assert f"--stage.dir {folder} " in command
     profile = folder.split("/")[1].split("-")[0]
-    assert f'-c "configs/{profile}/zero.yaml"' in command
-    assert f'--model.init_from "{folder.split("/")[0]}/{profile}/base/model"' in command
+    assert f"-c configs/{profile}/zero.yaml " in command
+    assert f"--model.init_from {folder.split('/')[0]}/{profile}/base/model " in command
 
 
 def test_variables_become_flags():
     plain = zero_command()
     assert "--seed_everything 0" in plain
     assert not [flag for flag in ("--stage.steps", "--stage.placebo", "--data.path") if flag in plain]
-    full = zero_command("SEED=3", "STEPS=5", "PLACEBO=1", "DATA=my data/train.jsonl")
-    for flag in ("--seed_everything 3", "--stage.steps 5", "--stage.placebo true", '--data.path "my data/train.jsonl"'):
+    full = zero_command("PROFILE=smollm2", "SEED=3", "STEPS=5", "PLACEBO=1", "DATA=my data/train.jsonl")
+    for flag in ("--seed_everything 3", "--stage.steps 5", "--stage.placebo true", "--data.path 'my data/train.jsonl'"):
         assert flag in full
 
 
 def test_the_base_depends_on_neither_seed_nor_steps():
     line = next(line for line in make("-n", "zero", "SEED=3", "STEPS=5").stdout.split("\n") if "/base.yaml" in line)
-    assert '--stage.dir "runs/tiny/base" --seed_everything 0;' in line
+    assert line.endswith("--stage.dir runs/tiny/base --seed_everything 0")
     assert "--stage.steps" not in line
 
 

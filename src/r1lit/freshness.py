@@ -47,7 +47,17 @@ CONFIGS = "configs"
 
 # Changing these cannot change what a stage computes.
 _OUTSIDE_STAGES = frozenset(
-    {"__init__.py", "__main__.py", "configs", "freshness.py", "report", "rescore.py", "search", "stage_folder.py"}
+    {
+        "__init__.py",
+        "__main__.py",
+        "configs",
+        "freshness.py",
+        "recipe.py",
+        "report",
+        "rescore.py",
+        "search",
+        "stage_folder.py",
+    }
 )
 _IGNORED = frozenset({"__pycache__", "py.typed"})
 

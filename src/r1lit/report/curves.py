@@ -5,10 +5,10 @@ from html import escape
 from typing import Any
 
 from r1lit.metrics.measures import REFLECTION_WORDS, REFLECTION_WORDS_ZH
+from r1lit.recipe import stage_title
 from r1lit.report.data import Report
 from r1lit.report.evolution import PANELS, RULE, Aha, Evolution
 from r1lit.report.html import chart
-from r1lit.report.runs import TITLES
 from r1lit.report.svg import line_chart
 
 _WORDS = re.compile(
@@ -36,7 +36,7 @@ def _stage(name: str, found: Evolution) -> str:
         lines = {label: found.curves[key] for key, label in series.items() if found.curves.get(key)}
         if lines:
             charts.append(chart(heading, unit, list(lines), line_chart(lines, mark=mark)))
-    title = TITLES.get(name, name)
+    title = stage_title(name)
     heading = f"{title} ({name})" if title != name else name
     sample = _sample(found.aha) if found.aha else f"<p class='soft'>No such sample: {escape(found.missing)}.</p>"
     return f'<h3>{escape(heading)}</h3><div class="charts">{"".join(charts)}</div>{sample}'

@@ -5,16 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from r1lit.recipe import STAGES
 from r1lit.report.claims import CLAIMS, Claim
 from r1lit.report.evolution import Evolution, evolve, has_rl
 from r1lit.report.html import interval_text
 from r1lit.report.recount import Recount, recount
-from r1lit.report.runs import TITLES, Run, Runs, find_runs
+from r1lit.report.runs import Run, Runs, find_runs
 from r1lit.report.verdicts import Finding, Result, judge_claims
 
-EXTRA = frozenset({"base", "student", "rl2-hacked", "few-shot", "distill-on-policy"})
-EXPECTED = tuple(name for name in TITLES if name not in EXTRA)
-"""Stages that a whole recipe has beside its base."""
 _FEW_SEEDS = 5
 """With fewer, a bootstrap over seeds is too narrow: at two, about two thirds of its 95 % intervals hold the truth."""
 
@@ -66,7 +64,7 @@ def gather(folder: str | Path, claims: Sequence[Claim] = CLAIMS) -> Report:
         by_run={run.name: judge_claims([(run, counted)], claims) for run, counted in pairs},
         placebo={result.claim.id: result for result in placebo},
         evolutions={name: evolve(stage) for name, stage in stages.items() if has_rl(stage)},
-        missing=[name for name in EXPECTED if name not in {stage.partition("/")[0] for stage in stages}],
+        missing=[stage.name for stage in STAGES if stage.whole and stage.seeded and stage.name not in stages],
         notes=_notes(runs, counts, len(true_placebos)),
     )
 

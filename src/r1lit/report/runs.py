@@ -13,33 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from r1lit import recipe
 from r1lit.callbacks.metrics_file import FILE as METRICS
 from r1lit.callbacks.samples import FILE as SAMPLES
 from r1lit.callbacks.samples import HEADING, TRAINING
 from r1lit.errors import InputError
 from r1lit.freshness import STAGE_FILE
-
-TITLES = {
-    "base": "Base",
-    "zero": "R1-Zero",
-    "coldstart-data": "Cold-start data",
-    "coldstart": "Dev1",
-    "rl1": "Dev2",
-    "rl1-no-language": "Dev2 without language reward",
-    "reject": "Rejection sampling",
-    "sft2": "Dev3",
-    "rewards": "Reward models",
-    "rl2": "R1",
-    "rl2-hacked": "R1, helpfulness over-optimized",
-    "few-shot": "R1 with examples in the prompt",
-    "student": "Student",
-    "distill": "Distilled",
-    "distill-on-policy": "Distilled on its own samples",
-    "distill-zero": "Student, RL alone",
-    "distill-zero-time": "Student, RL alone, in equal time",
-    "distill-rl": "Distilled, then RL",
-}
-"""The stages in the recipe's order, under the paper's names."""
 
 _SEED = re.compile(r"^(?P<profile>.+)-seed\d+$")
 _ARROW_ERRORS = (pa.ArrowException, OSError)
@@ -256,8 +235,7 @@ def _run(folder: Path, base: Stage | None) -> Run:
         if stage is not None and "measured_on" not in stage.record:
             found[name] = stage
     own = found.keys() - {"base"} or (folder / "base").is_dir()
-    order = {name: place for place, name in enumerate(TITLES)}
-    names = sorted(found, key=lambda name: (order.get(name.partition("/")[0], len(order)), name))
+    names = sorted(found, key=lambda name: (recipe.place(name), name))
     return Run(folder, {name: found[name] for name in names} if own else {})
 
 

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from r1lit.recipe import STAGES, stage_title
 from r1lit.report.claims import CLAIMS
 from r1lit.report.data import Report, finding_text
 from r1lit.report.html import cell, chart, figure_cell, row, table
-from r1lit.report.runs import TITLES
 from r1lit.report.svg import interval_chart
 from r1lit.report.verdicts import Result
 
-STAGES = ("base", "zero", "coldstart", "rl1", "sft2", "rl2")
+ON_PATH = tuple(stage.name for stage in STAGES if stage.on_path)
 """The stages of Table 3, after the base."""
-STUDENTS = ("student", "distill-zero", "distill-zero-time", "distill", "distill-on-policy", "distill-rl")
+STUDENTS = tuple(stage.name for stage in STAGES if stage.student)
 MEASURES = {
     "pass@1": "pass@1",
     "pass@1_t1": "pass@1, temperature 1",
@@ -106,13 +106,13 @@ def verdict_mark(verdict: str) -> str:
 
 def stages_section(report: Report) -> str:
     """The stage table, as the paper's Table 3, and pass@1 as a chart."""
-    present = [name for name in STAGES if report.main.get(name) and report.main[name].figures]
+    present = [name for name in ON_PATH if report.main.get(name) and report.main[name].figures]
     caption = (
         "Every stage on the same held-out prompts at temperature 0.6 and top-p 0.95 (the paper’s Table 3). Below each "
         "figure its 95 % bootstrap interval over prompts. Bold: the best of the row."
     )
     rows = [
-        (TITLES[name], figure["value"], figure["low"], figure["high"])
+        (stage_title(name), figure["value"], figure["low"], figure["high"])
         for name in present
         if (figure := report.main[name].figures.get("pass@1")) and figure["value"] is not None
     ]
@@ -140,7 +140,7 @@ def distillation_section(report: Report) -> str:
     for name in present:
         record = report.runs.main.stages[name].record
         figure = report.main[name].figures.get("pass@1")
-        rows.append(row(escape(TITLES.get(name, name)), [figure_cell(figure), *_effort(record)]))
+        rows.append(row(escape(stage_title(name)), [figure_cell(figure), *_effort(record)]))
     second = table(
         "Distillation against RL on the same student, with what each took.",
         ["Student", "pass@1", "minutes", "updates", "tokens sampled", "peak memory (GB)", "energy (Wh)"],
@@ -164,7 +164,7 @@ def _stage_table(report: Report, caption: str, stages: Sequence[str]) -> str:
             label = next(name for stage in stages for name in report.main[stage].figures if name.startswith("cons@"))
         cells = [figure_cell(f, f is not None and f.get("value") is not None and f["value"] == best) for f in figures]
         rows.append(row(escape(label), cells))
-    return table(caption, ["", *(TITLES.get(name, name) for name in stages)], rows)
+    return table(caption, ["", *(stage_title(name) for name in stages)], rows)
 
 
 def _figure(report: Report, stage: str, measure: str) -> dict[str, Any] | None:
@@ -191,7 +191,7 @@ def _effort(record: dict[str, object]) -> list[str]:
 def cost_section(report: Report) -> str:
     """Wall time, tokens, memory and energy of each stage."""
     records = {name: stage.record for name, stage in report.runs.main.stages.items()}
-    rows = [row(escape(TITLES.get(name, name)), [cell(name), *_effort(record)]) for name, record in records.items()]
+    rows = [row(escape(stage_title(name)), [cell(name), *_effort(record)]) for name, record in records.items()]
     total = {
         key: sum(value for record in records.values() if isinstance(value := record.get(key), int | float))
         for key in ("wall_s", "updates", "tokens_sampled")

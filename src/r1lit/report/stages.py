@@ -18,10 +18,9 @@ from rich.table import Table
 
 from r1lit.errors import InputError
 from r1lit.freshness import STAGE_FILE
+from r1lit.recipe import STAGES
 from r1lit.report.wins import helpful_wins
 
-STAGES = ("base", "zero", "coldstart", "rl1", "rl1-no-language", "reject", "sft2", "rl2", "rl2-hacked")
-"""In the order of the recipe."""
 MEASURES = (
     "pass@1", "pass@1_t1", "cons@16", "format", "language_consistency", "truncated",
     "mean_length", "mean_length_stepwise", "stepwise", "reflection_per_1k_words",
@@ -79,7 +78,7 @@ def stage_table(folders: Sequence[str | Path]) -> Table:
         InputError: See :func:`read_stages`.
     """
     values = read_stages(folders)
-    stages = [name for name in STAGES if values.get(name)]
+    stages = [stage.name for stage in STAGES if not stage.student and values.get(stage.name)]
     table = Table(title="mean and range over runs")
     table.add_column("measure")
     for name in stages:

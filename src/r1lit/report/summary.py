@@ -6,9 +6,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from r1lit.recipe import stage_title
 from r1lit.report.data import Report, ours
 from r1lit.report.evolution import RULE
-from r1lit.report.runs import TITLES
 from r1lit.report.verdicts import Result
 
 EFFORT = ("wall_s", "tokens_sampled", "updates", "rollouts", "peak_rss_gb", "energy_wh")
@@ -38,7 +38,7 @@ def _stage(report: Report, name: str) -> dict[str, Any]:
     counted, record = report.main[name], report.runs.main.stages[name].record
     known = {key: record[key] for key in (*EFFORT, *ORIGIN) if key in record}
     return {
-        "title": TITLES.get(name, name),
+        "title": stage_title(name),
         "metrics": counted.figures,
         "source": counted.source,
         "differs_from_record": list(counted.differs),
