@@ -186,8 +186,7 @@ def test_progress_and_summary_are_printed(tmp_path, capsys):
 
 def test_short_flags_stand_for_long_ones():
     assert resolved(["fit", "--model.init_from=a", "--data.path", "b c", "--x", "1"]) == [
-        *("fit", "--model.policy.init_from", "a"),
-        *("--data.train.path", "b c", "--data.val.path", "b c", "--x", "1"),
+        *("fit", "--model.policy.init_from=a", "--data.train.path=b c", "--data.val.path=b c", "--x=1"),
     ]
     assert resolved(["--data.path"]) == ["--data.train.path", "--data.val.path"]
 

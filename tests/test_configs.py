@@ -20,7 +20,8 @@ from r1lit.tasks.hub import HubPrompts
 from r1lit.types import Message, Prompt, SamplingParams
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = sorted(path.relative_to(ROOT) for path in (ROOT / "configs").rglob("*.yaml"))
+CONFIGS = sorted(path.relative_to(ROOT) for path in (ROOT / "configs").glob("*/*.yaml") if path.parent.name != "small")
+"""Of profiles and benchmarks; those for one's own model are tested in ``test_own_run``."""
 PARTS = {
     "data": "zero",
     "smollm2": "gsm8k",

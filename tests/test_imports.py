@@ -16,7 +16,7 @@ PACKAGE = ROOT / "src" / "r1lit"
 
 # The rooms from the ground up, as in CONTRIBUTING: one may import itself and those before it, never a later one.
 ORDER = [
-    *("errors", "types", "freshness", "messages", "stage_folder", "recipe", "threads", "strategies"),
+    *("errors", "types", "freshness", "messages", "stage_folder", "recipe", "configuration", "threads", "strategies"),
     *(
         "distributed",
         "functional",
@@ -30,7 +30,18 @@ ORDER = [
         "metrics",
         "data",
     ),
-    *("rejection", "callbacks", "training", "modules", "report", "tiny_world", "rescore", "serve_scores", "cli"),
+    *(
+        "rejection",
+        "callbacks",
+        "training",
+        "modules",
+        "report",
+        "tiny_world",
+        "rescore",
+        "serve_scores",
+        "own_run",
+        "cli",
+    ),
     "__main__",
 ]
 LEVEL = {part: level for level, part in enumerate(ORDER)}

@@ -5,7 +5,6 @@ Other words, such as ``rescore``, are functions with a parser of their own.
 Importing the package's parts here makes their short class names known to configuration files.
 """
 
-import itertools
 import json
 import logging
 import math
@@ -15,11 +14,11 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jsonargparse import Namespace
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import Callback, LightningDataModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -41,8 +40,21 @@ from r1lit.callbacks import (
     StageRecord,
 )
 from r1lit.callbacks.checkpoint import find_checkpoint
+from r1lit.configuration import get, read_configuration, resolve_names
+from r1lit.data.resumable import ResumableDataModule
 from r1lit.errors import InputError, TrainingError
-from r1lit.freshness import CONFIG_FLAGS, DIR_FLAG, evaluation_folder, find_config, fingerprint, parse_command
+from r1lit.freshness import (
+    CONFIG_FLAGS,
+    DIR_FLAG,
+    config_files,
+    evaluation_folder,
+    find_config,
+    fingerprint,
+    flag_pairs,
+    parse_command,
+    shipped_configs,
+    size_of,
+)
 from r1lit.messages import deliberate, user_message
 from r1lit.modules import (
     EvaluationModule,
@@ -50,6 +62,7 @@ from r1lit.modules import (
     RewardModelModule,
     StageModule,
 )
+from r1lit.own_run import VALUES, OwnRun, fit
 from r1lit.report import build
 from r1lit.stage_folder import StageFolder, settle
 
@@ -63,12 +76,10 @@ STANDARD_CALLBACKS = {
     "checkpoint": RolloutCheckpoint,
 }
 """Every run has them; the key is where a configuration file sets their arguments. The checkpoint comes last."""
-ALIASES = {
-    "--model.init_from": ("--model.policy.init_from",),
-    "--data.path": ("--data.train.path", "--data.val.path"),
-    "--data.limit": ("--data.val_limit",),
-}
-"""Short flags, each for one or more long ones: a file of prompts is both trained on and, in other rows, measured on."""
+ALIASES = {"--model.init_from": "--model.policy.init_from", "--data.limit": "--data.val_limit"}
+"""Short flags for long ones."""
+DATA_PATH = "--data.path"
+"""The file, folder or hub id of a run's own data, whatever kind of data module reads it."""
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
 COMMANDS = {"rescore": rescore.main, "report": build.main}
 """Words that run no Trainer."""
@@ -78,6 +89,8 @@ class R1LitCLI(LightningCLI):
     """LightningCLI with a stage folder: it resumes what was interrupted, and measures what was trained."""
 
     _folder: StageFolder | None = None
+    _record: StageRecord
+    _notes: Sequence[str] = ()
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the stage's flags and the standard callbacks."""
@@ -86,6 +99,12 @@ class R1LitCLI(LightningCLI):
         parser.add_argument("--stage.placebo", type=bool, default=False, help="Shuffle the rewards: a control run.")
         parser.add_argument(
             "--stage.reward_models", type=dict[str, str], default={}, help="Models of rewards, by the reward's name."
+        )
+        parser.add_argument(
+            "--stage.size",
+            type=Literal["large", "small"] | None,
+            default=None,
+            help="Of a run on your own model: small gives a first result on a CPU.",
         )
         parser.add_argument("--stage.title", type=str, default="", help="What the stage is, for its summary.")
         parser.add_argument("--stage.next", type=str, default="", help="Command to suggest at the end.")
@@ -107,6 +126,7 @@ class R1LitCLI(LightningCLI):
         set_reward_models(config.model.init_args.get("rewards") or [], config.stage.reward_models or {})
         if config.stage.steps is not None:
             set_length(config.model.init_args, config.stage.steps)
+        self._notes = fit(config) if config.stage.size else []
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Adds the stage's record to the callbacks, and begins in the stage's folder once all is made and checked."""
@@ -120,7 +140,7 @@ class R1LitCLI(LightningCLI):
         folder = self._folder = self._stage_folder()
         config.stage.dir = config.trainer.default_root_dir = str(folder.path)
         plain = self.parser.dump(self.config, format="json", skip_link_targets=False)
-        record = StageRecord(
+        record = self._record = StageRecord(
             folder.path.name,
             folder,
             config=json.loads(plain)[self.subcommand],
@@ -128,7 +148,12 @@ class R1LitCLI(LightningCLI):
             next_command=config.stage.next or None,
         )
         self.trainer_defaults["callbacks"] = [record]
+        if config.stage.size and (name := own_configuration(self._argv)):
+            self.trainer_defaults["callbacks"].append(OwnRun(name, record.config or {}, self._notes))
         trainer = super().instantiate_trainer(default_root_dir=str(folder.path), **kwargs)
+        # What is said of a run comes first, so that no clock counts the time it takes.
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined] # set without a declaration
+        callbacks.sort(key=lambda callback: not isinstance(callback, OwnRun))
         starts = self.subcommand in ("fit", "test", "predict") and is_first_process()
         if starts and (reason := folder.begin()):
             print(f"{folder.path}: starts again, as {reason}; what was there moves to {folder.moved}", flush=True)
@@ -163,6 +188,9 @@ class R1LitCLI(LightningCLI):
     def after_fit(self) -> None:
         """Measures the trained policy on the held-out prompts, which also writes ``stage.json``."""
         if isinstance(self.model, StageModule | RewardModelModule):
+            if isinstance(self.datamodule, ResumableDataModule) and not self.datamodule.measures:
+                self._record.complete(self.trainer, self.model)
+                return
             if is_first_process():
                 print("measuring on the held-out prompts", flush=True)
             self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
@@ -239,23 +267,59 @@ def is_first_process() -> bool:
 
 
 def resolved(argv: Sequence[str]) -> list[str]:
-    """Replaces short flags by long ones, and names of configurations by their files."""
+    """Replaces short flags by long ones, and all configuration files by what they say together."""
+    files: list[Path] = []
     words: list[str] = []
-    rest = iter(argv)
-    # What is only measured has no training data.
-    measures = "test" in argv[:1] or "validate" in argv[:1]
-    for word in rest:
-        flag, equals, value = word.partition("=")
-        if flag in CONFIG_FLAGS and (equals or (value := next(rest, ""))):
-            words += [flag, str(find_config(value))]
-            continue
-        if flag not in ALIASES:
-            words.append(word)
-            continue
-        given = [value] if equals else list(itertools.islice(rest, 1))
-        for name in ALIASES[flag][-1:] if measures else ALIASES[flag]:
-            words += [name, *given]
-    return words
+    place = 1
+    for flag, value in flag_pairs(argv):
+        if flag in CONFIG_FLAGS and value is not None:
+            place = place if files else len(words)
+            files.append(find_config(value))
+        else:
+            words.append(joined(ALIASES.get(flag, flag), value))
+    size = size_of(argv)
+    if size == "small" and all(config_files(file, size) == config_files(file) for file in files):
+        raise InputError("stage.size is small, and none of the configurations has such a size; -c zero has, for one")
+    configuration = read_configuration(files, size)
+    spread = [
+        joined(name, value)
+        for flag, value in flag_pairs(words[place:])
+        for name in (data_flags(configuration, argv[:1]) if flag == DATA_PATH else [flag])
+    ]
+    if not files:
+        return [*words[:place], *spread]
+    configuration, flags = resolve_names(configuration, spread)
+    return [*words[:place], CONFIG_FLAGS[-1], json.dumps(configuration), *flags]
+
+
+def own_configuration(argv: Sequence[str]) -> str | None:
+    """The shipped configuration for one's own model that a command is based on, such as ``zero``."""
+    shipped = shipped_configs().resolve()
+    for flag, value in flag_pairs(argv):
+        if flag in CONFIG_FLAGS and value is not None:
+            for file in reversed(config_files(find_config(value))):
+                if file.resolve().parent == shipped and file.stem in VALUES:
+                    return file.stem
+    return None
+
+
+def joined(flag: str, value: str | None) -> str:
+    """A flag and its value as one word, so that no value is taken for a flag."""
+    return flag if value is None else f"{flag}={value}"
+
+
+def data_flags(configuration: Mapping[str, Any], subcommand: Sequence[str]) -> list[str]:
+    """What ``--data.path`` stands for: prompts are both trained on and, in other rows, measured on."""
+    module = str(get(configuration, "data", "class_path")).rpartition(".")[2]
+    if module == "ChatDataModule":
+        return ["--data.sources.mine.path"]
+    if module == "PreferenceDataModule":
+        return ["--data.sources.path"]
+    mixed = get(configuration, "data", "train", "parts") is not None
+    train = "--data.train.parts.reasoning.source.path" if mixed else "--data.train.path"
+    if any(word in subcommand for word in ("test", "validate")):  # what is only measured has no training data
+        return ["--data.val.path"]
+    return [train] if "predict" in subcommand else [train, "--data.val.path"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

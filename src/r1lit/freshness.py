@@ -20,6 +20,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import socket
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -44,6 +45,11 @@ DIR_FLAG = "--stage.dir"
 CONFIG_FLAGS = ("-c", "--config")
 CONFIGS = "configs"
 """The folder of configurations: at the top of a checkout, inside the installed package."""
+EXTENDS = "extends"
+"""In a configuration: the file, or the files, that it adds to."""
+SIZE_FLAG = "--stage.size"
+"""``small`` has each shipped configuration of a user's own run changed by its namesake in the folder of that name."""
+_EXTENDS = re.compile(rf"^{EXTENDS}:(.*)$", re.MULTILINE)
 
 # Changing these cannot change what a stage computes.
 _OUTSIDE_STAGES = frozenset(
@@ -128,6 +134,44 @@ def located_config(name: str) -> Path | None:
     return next((path for path in (Path(name), shipped / name, shipped / f"{name}.yaml") if path.is_file()), None)
 
 
+def config_files(path: Path, size: str | None = None) -> list[Path]:
+    """A configuration file and those that it extends, which stand before it.
+
+    Args:
+        path: The file; one that does not exist stands alone.
+        size: Of the run; where there are changes for it, they come after the file that they change.
+
+    Raises:
+        InputError: If one that it extends does not exist, or extends itself, or there are no changes for the size.
+    """
+    files = _extended(path, ()) if path.is_file() else [path]
+    if size in (None, "large"):
+        return files
+    shipped = shipped_configs().resolve()
+    found: list[Path] = []
+    for file in files:
+        change = shipped / str(size) / file.name
+        found += [file, change] if file.resolve().parent == shipped and change.is_file() else [file]
+    return found
+
+
+def size_of(argv: Sequence[str]) -> str | None:
+    """The size that a command asks for."""
+    return next((value for flag, value in flag_pairs(argv) if flag == SIZE_FLAG), None)
+
+
+def _extended(path: Path, through: tuple[Path, ...]) -> list[Path]:
+    if path.resolve() in through:
+        raise InputError(f"{path}: extends itself, through {', '.join(map(str, through))}")
+    found: list[Path] = []
+    for line in _EXTENDS.findall(path.read_text(encoding="utf-8")):
+        for name in line.partition("#")[0].strip().strip("[]").split(","):
+            beside = path.parent / f"{name.strip()}.yaml"
+            other = beside if beside.is_file() else find_config(name.strip())
+            found += [file for file in _extended(other, (*through, path.resolve())) if file not in found]
+    return [*found, path]
+
+
 def shipped_configs() -> Path:
     """The folder of the configurations that come with the package."""
     inside = Path(__file__).parent / CONFIGS
@@ -157,7 +201,7 @@ def _is_flag(word: str) -> bool:
     return word.startswith("-") and not word[1:2].isdigit() and word[1:2] != "."
 
 
-def config_hash(paths: Iterable[Path], settings: Iterable[str] = ()) -> str:
+def config_hash(paths: Iterable[Path], settings: Iterable[str] = (), size: str | None = None) -> str:
     """Hashes the contents of config files, in their order (a later one overrides an earlier), and settings.
 
     The files' names and places do not matter, only what they hold.
@@ -167,8 +211,8 @@ def config_hash(paths: Iterable[Path], settings: Iterable[str] = ()) -> str:
     """
     digest = hashlib.sha256()
     for path in paths:
-        path = find_config(str(path))
-        digest.update(_file_hash(path).encode() + b"\n")
+        for file in config_files(find_config(str(path)), size):
+            digest.update(_file_hash(file).encode() + b"\n")
     for setting in settings:
         digest.update(setting.encode() + b"\0")
     return digest.hexdigest()
@@ -229,7 +273,7 @@ def fingerprint(command: StageCommand) -> Fingerprint:
         InputError: if a config file does not exist.
     """
     return {
-        "config": config_hash(command.configs, command.settings),
+        "config": config_hash(command.configs, command.settings, size_of(command.settings)),
         "inputs": {flag: artefact_hash(path) for flag, path in sorted(command.inputs.items())},
         "code": code_version(),
     }

@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 
-from r1lit.freshness import CONFIG_FLAGS, flag_pairs, located_config
+from r1lit.errors import InputError
+from r1lit.freshness import CONFIG_FLAGS, config_files, flag_pairs, located_config, size_of
 
 SMALL_MB = 64.0
 """Weights up to this size, in MB on disk, are computed with one thread; ``benchmarks/threads.py`` measures both."""
@@ -43,6 +44,7 @@ def choose_threads(argv: Sequence[str], environment: dict[str, str] | None = Non
             ValueError,
             ImportError,
             RuntimeError,
+            InputError,
             yaml.YAMLError,
         ):  # the command itself says what is wrong with a path
             size = None
@@ -68,7 +70,8 @@ def _models(argv: Sequence[str]) -> dict[str, str]:
         if value is None:
             continue
         if flag in CONFIG_FLAGS:
-            found |= dict(_in_config(located_config(value) or Path(value)))
+            for path in config_files(located_config(value) or Path(value), size_of(argv)):
+                found |= dict(_in_config(path))
         elif flag.startswith(f"--{_REWARD_MODELS}"):
             found |= dict(_named({flag.removeprefix("--"): yaml.safe_load(value)}, ""))
         elif flag.rpartition(".")[2] == MODEL_KEY:

@@ -105,6 +105,10 @@ class StageRecord(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the record of a stage that yields a model, or of an evaluation, and prints the summary."""
+        self.complete(trainer, pl_module)
+
+    def complete(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The same; also of a stage that has nothing to be measured on."""
         if not trainer.is_global_zero:
             return
         module: Any = pl_module
@@ -188,7 +192,10 @@ def print_summary(
 ) -> None:
     """Prints the measures before and after."""
     measured_on = record.get("measured_on", "the held-out prompts")
-    table = Table(title=f"{_heading(record)}\nmeasured on {measured_on} (95 % interval)")
+    measured = (
+        f"measured on {measured_on} (95 % interval)" if record["metrics"] else "not measured: data.val is not set"
+    )
+    table = Table(title=f"{_heading(record)}\n{measured}")
     table.add_column("measure")
     if previous:
         table.add_column(f"before ({previous['stage']})", justify="right")

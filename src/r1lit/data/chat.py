@@ -222,6 +222,11 @@ class ChatDataModule(ResumableDataModule):
     # Position
 
     @property
+    def measures(self) -> bool:
+        """Whether there are prompts for validation and test."""
+        return self.prompts.measures
+
+    @property
     def _has_data(self) -> bool:
         return bool(self._stores)
 

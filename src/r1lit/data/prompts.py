@@ -194,6 +194,11 @@ class PromptDataModule(ResumableDataModule):
     # Position
 
     @property
+    def measures(self) -> bool:
+        """Whether there are prompts for validation and test."""
+        return self.val is not None
+
+    @property
     def _has_data(self) -> bool:
         return self.train is not None
 

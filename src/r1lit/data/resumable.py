@@ -38,6 +38,11 @@ class ResumableDataModule(LightningDataModule):
         return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
 
     @property
+    def measures(self) -> bool:
+        """Whether there is anything to measure a trained model on."""
+        return True
+
+    @property
     @abstractmethod
     def _has_data(self) -> bool:
         """Whether there is anything to deal, and hence a position to store."""

@@ -16,7 +16,17 @@ ZERO_TEMPLATE = (
 )
 """R1-Zero's plain text for base models (DeepSeek-R1, Table 1), in our words; it gives no hint on how to reason."""
 
+EXAMPLES_TEMPLATE = (
+    "User: What is 2 + 3?\nAssistant: <think>2 + 3 = 5</think><answer>5</answer>\n\n"
+    'User: How many times does the letter "o" appear in the text: "book"?\n'
+    "Assistant: <think>b, o, o, k: 2 times</think><answer>2</answer>\n\n"
+    "User: Calculate 9 - 4.\nAssistant: <think>9 - 4 = 5</think><answer>5</answer>\n\n"
+    "User: {question}\nAssistant:"
+)
+"""Worked examples in place of instructions, which a small model does not follow. A group computes its prompt once."""
+
 _QUESTION = "{question}"
+_PLAIN = {"zero": ZERO_TEMPLATE, "examples": EXAMPLES_TEMPLATE}
 _OPEN_TAG = "<think>"
 _PROBES = ("What is 1 + 1?", "1 + 1 = ?", "1+1", "a")
 
@@ -30,7 +40,8 @@ class PromptTemplate:
     """
 
     text: str = "chat"
-    """``chat`` (the tokenizer's chat template), ``zero`` (R1-Zero's plain text), or a text with ``{question}``."""
+    """``chat`` (the tokenizer's chat template), ``zero`` (R1-Zero's plain text), ``examples`` (plain text with worked
+    examples, for small models), or a text with ``{question}``."""
     system: str | None = None
     """System message for ``chat``; a prompt's own system message goes before it."""
     prefill: str = ""
@@ -38,8 +49,8 @@ class PromptTemplate:
 
     def __post_init__(self) -> None:
         """Checks what can be checked without a tokenizer."""
-        if self.text not in ("chat", "zero") and _QUESTION not in self.text:
-            raise InputError(f"template '{self.text}': write chat, zero, or a text that contains {_QUESTION}")
+        if self.text != "chat" and self.text not in _PLAIN and _QUESTION not in self.text:
+            raise InputError(f"template '{self.text}': write chat, zero, examples, or a text that contains {_QUESTION}")
         if self.text != "chat" and self.system is not None:
             raise InputError(f"system: only template chat takes a system message, not '{self.text[:40]}'")
 
@@ -85,7 +96,7 @@ class PromptTemplate:
             return apply_chat(tokenizer, self.with_system(prompt.messages), add_generation_prompt=True)
         if len(prompt.messages) != 1 or prompt.messages[0].role != "user":
             raise InputError(f"prompt '{prompt.id}': a plain template takes one user message; use template: chat")
-        template = ZERO_TEMPLATE if self.text == "zero" else self.text
+        template = _PLAIN.get(self.text, self.text)
         return template.replace(_QUESTION, prompt.question)
 
     def with_system(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:

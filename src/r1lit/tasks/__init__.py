@@ -4,6 +4,7 @@ from r1lit.tasks.base import Columns, Defaults, PromptSource, prompts_from_rows
 from r1lit.tasks.files import FilePrompts
 from r1lit.tasks.hub import HubPrompts
 from r1lit.tasks.reasoning_gym import ReasoningGymPrompts
+from r1lit.tasks.table import TablePrompts
 
 __all__ = [
     "Columns",
@@ -12,5 +13,6 @@ __all__ = [
     "HubPrompts",
     "PromptSource",
     "ReasoningGymPrompts",
+    "TablePrompts",
     "prompts_from_rows",
 ]
