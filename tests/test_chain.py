@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from r1lit.configuration import read_configuration, resolve_names
+
 ROOT = Path(__file__).parents[1]
 MODELS = ("base", "zero", "coldstart", "rl1", "sft2", "rl2")
 REWARDS = ("helpful", "safety")
@@ -54,7 +56,7 @@ def configs(tmp_path):
     folder = tmp_path / "configs" / "tiny"
     folder.mkdir(parents=True)
     for name in (*MODELS, *STORES, *(f"rewards-{name}" for name in REWARDS)):
-        config = yaml.safe_load((ROOT / "configs" / "tiny" / f"{name}.yaml").read_text(encoding="utf-8"))
+        config = resolve_names(read_configuration([ROOT / "configs" / "tiny" / f"{name}.yaml"]), [])[0]
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(small(config, name)), encoding="utf-8")
     return folder.parent
 

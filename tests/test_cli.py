@@ -16,6 +16,7 @@ import r1lit
 from r1lit import freshness
 from r1lit.callbacks.metrics_file import read_rows
 from r1lit.cli import main, resolved, rollouts_for
+from r1lit.configuration import read_configuration, resolve_names
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "tiny"
 BASE = Path(r1lit.__file__).parent / "assets" / "tiny" / "base"
@@ -69,7 +70,7 @@ def test_stage_json_keeps_the_contract(stages, name):
     assert found["metrics"]["pass@1"]["n"] == 4  # the others are requests
     assert found["wall_s"] > 0
     assert found["peak_rss_gb"] > 0.1
-    assert found["config"]["model"]["init_args"]["sampling"]["n"] == 2
+    assert found["config"]["model"]["init_args"]["evaluation"]["n"] == 2
 
 
 def test_effort_is_counted(stages):
@@ -188,7 +189,7 @@ def test_short_flags_stand_for_long_ones():
     assert resolved(["fit", "--model.init_from=a", "--data.path", "b c", "--x", "1"]) == [
         *("fit", "--model.policy.init_from=a", "--data.train.path=b c", "--data.val.path=b c", "--x=1"),
     ]
-    assert resolved(["--data.path"]) == ["--data.train.path", "--data.val.path"]
+    assert resolved(["fit", "--data.path"]) == ["fit", "--data.train.path", "--data.val.path"]
 
 
 @pytest.mark.parametrize(("steps", "rollouts"), [(1, 1), (6, 1), (7, 2), (12, 2)])
@@ -199,7 +200,7 @@ def test_steps_are_policy_updates(steps, rollouts):
 # Bad input
 
 
-CONFIG = yaml.safe_load((CONFIGS / "zero.yaml").read_text())
+CONFIG = resolve_names(read_configuration([CONFIGS / "zero.yaml"]), [])[0]
 CONFIG["model"]["init_args"] |= {"sampling": {"n": 2, "max_new_tokens": 40}, "max_rollouts": 1}
 CONFIG["data"]["init_args"] |= {
     "train": {"class_path": "TinyWorldPrompts", "init_args": {"n": 8}},

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from r1lit.callbacks import ReferenceSync, StageRecord
 from r1lit.cli import R1LitCLI
+from r1lit.configuration import read_configuration, resolve_names
 from r1lit.data import ChatDataModule
 from r1lit.errors import InputError
 from r1lit.modules import PolicyModule
@@ -20,7 +20,11 @@ from r1lit.tasks.hub import HubPrompts
 from r1lit.types import Message, Prompt, SamplingParams
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = sorted(path.relative_to(ROOT) for path in (ROOT / "configs").glob("*/*.yaml") if path.parent.name != "small")
+CONFIGS = sorted(
+    path.relative_to(ROOT)
+    for path in (ROOT / "configs").glob("*/*.yaml")
+    if path.parent.name != "small" and path.stem != "common"
+)
 """Of profiles and benchmarks; those for one's own model are tested in ``test_own_run``."""
 PARTS = {
     "data": "zero",
@@ -37,6 +41,11 @@ TINY = ("--model.init_from", "package:r1lit/assets/tiny/base")
 """Any model will do where the model is not the point, and this one is read in no time."""
 PROMPT = Prompt("p", (Message("user", "1 + 1?"),))
 MANY = [Prompt(str(i), (Message("user", f"{i} + 1?"),), str(i + 1)) for i in range(512)]
+
+
+def read(path):
+    """What a file says, with those that it extends."""
+    return resolve_names(read_configuration([path]), [])[0]
 
 
 class Reached(Exception):
@@ -59,7 +68,7 @@ def made(tmp_path, *words):
 
 
 def subcommand(path):
-    if yaml.safe_load((ROOT / path).read_text())["model"].get("class_path") == "RejectionModule":
+    if read(ROOT / path)["model"].get("class_path") == "RejectionModule":
         return "predict"
     return "test" if path.stem in ("base", "few-shot") or path.parts[1] == "eval" else "fit"
 
@@ -68,7 +77,7 @@ def conversations(path, tmp_path):
     """Flags that give every source of a fine-tuning stage a file, where the configuration names what is yet to come."""
     file = tmp_path / "conversations.jsonl"
     file.write_text('{"prompt": "1 + 1?", "completion": "2"}\n')
-    data = yaml.safe_load((ROOT / path).read_text()).get("data", {}).get("init_args", {})
+    data = read(ROOT / path).get("data", {}).get("init_args", {})
     sources = data.get("sources")
     if sources is None or "class_path" in sources:  # no such stage, or preferences that are made
         return []
@@ -77,7 +86,7 @@ def conversations(path, tmp_path):
 
 def teacher(path):
     """Flags that give on-policy distillation any teacher."""
-    model = yaml.safe_load((ROOT / path).read_text())["model"]["init_args"]
+    model = read(ROOT / path)["model"]["init_args"]
     return ["--model.teacher.init_from", TINY[1]] if "class_path" in model.get("teacher", {}) else []
 
 
@@ -186,7 +195,7 @@ def test_preference_rewards_and_general_prompts_enter_late(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("name", ["coldstart", "rl1", "sft2", "rl2"])
 def test_all_stages_are_measured_on_the_same_prompts(name):
-    ours, base = (yaml.safe_load((ROOT / f"configs/tiny/{stage}.yaml").read_text()) for stage in (name, "base"))
+    ours, base = (read(ROOT / f"configs/tiny/{stage}.yaml") for stage in (name, "base"))
     assert ours["data"]["init_args"]["val"] == base["data"]["init_args"]["val"]
 
 
@@ -203,7 +212,7 @@ def test_real_weights_are_found_in_their_package(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("profile", ["tiny", "smollm2", "qwen2.5-1.5b"])
 def test_base_is_measured_as_zero_is(profile):
-    base, zero = (yaml.safe_load((ROOT / f"configs/{profile}/{name}.yaml").read_text()) for name in ("base", "zero"))
+    base, zero = (read(ROOT / f"configs/{profile}/{name}.yaml") for name in ("base", "zero"))
     for key in ("policy", "evaluation", "rewards"):
         assert base["model"]["init_args"][key] == zero["model"]["init_args"][key], key
     for key in ("val", "val_limit"):
@@ -216,7 +225,7 @@ def test_stages_of_a_profile_are_measured_on_the_same_prompts(profile, tmp_path,
     monkeypatch.chdir(ROOT)
     reasoning, general = set(), set()
     for path in STAGES:
-        config = yaml.safe_load((ROOT / path).read_text())
+        config = read(ROOT / path)
         if path.parts[1] != profile or "val" not in config["data"]["init_args"]:
             continue
         flags = [*TINY, *teacher(path), *conversations(path, tmp_path)]
@@ -341,7 +350,7 @@ def test_students_have_the_hyper_parameters_of_the_paper(path, tmp_path, monkeyp
     more = [] if path is None else ["-c", path]
     cli = made(tmp_path, "fit", "-c", first, *more, *TINY, *conversations(first, tmp_path))
     model, data = cli.model, cli.datamodule
-    named = yaml.safe_load((ROOT / (path or first)).read_text())["model"]["init_args"]
+    named = read(ROOT / (path or first))["model"]["init_args"]
     name = named["policy"]["init_args"]["init_from"]
     optimizer = model.optimizer_factory([torch.nn.Parameter(torch.zeros(1))])
     assert optimizer.param_groups[0]["lr"] == TABLE_6[name]
@@ -357,23 +366,23 @@ def test_students_have_the_hyper_parameters_of_the_paper(path, tmp_path, monkeyp
 
 def test_all_students_of_the_paper_are_there():
     files = [Path("configs/qwen2.5-1.5b/distill.yaml"), *STUDENTS]
-    models = [yaml.safe_load((ROOT / path).read_text())["model"]["init_args"] for path in files]
+    models = [read(ROOT / path)["model"]["init_args"] for path in files]
     assert {model["policy"]["init_args"]["init_from"] for model in models} == TABLE_6.keys()
 
 
 def test_rl_alone_and_on_policy_distillation_begin_with_the_student_that_is_distilled():
     students = []
     for name in ("distill", "distill-zero", "distill-on-policy"):
-        config = yaml.safe_load((ROOT / f"configs/tiny/{name}.yaml").read_text())
+        config = read(ROOT / f"configs/tiny/{name}.yaml")
         students.append(config["model"]["init_args"]["policy"]["init_args"]["init_from"])
-        base = yaml.safe_load((ROOT / "configs/tiny/base.yaml").read_text())
+        base = read(ROOT / "configs/tiny/base.yaml")
         assert config["data"]["init_args"]["val"] == base["data"]["init_args"]["val"]
         assert config["model"]["init_args"]["evaluation"] == base["model"]["init_args"]["evaluation"]
     assert set(students) == {"package:r1lit/assets/tiny/student"}
 
 
 def test_rl_after_distillation_is_rl1_from_another_policy():
-    ours, theirs = (yaml.safe_load((ROOT / f"configs/tiny/{name}.yaml").read_text()) for name in ("distill-rl", "rl1"))
+    ours, theirs = (read(ROOT / f"configs/tiny/{name}.yaml") for name in ("distill-rl", "rl1"))
     for part in ("model", "data"):
         for key in theirs[part]["init_args"].keys() - {"policy"}:
             assert ours[part]["init_args"][key] == theirs[part]["init_args"][key], key

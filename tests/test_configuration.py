@@ -67,6 +67,14 @@ def test_another_class_takes_the_whole_place():
     assert first["train"]["init_args"]["n"] == 1
 
 
+def test_parts_with_names_and_a_single_one_do_not_mix():
+    named, single, arguments = {"a": {"class_path": "A"}}, {"class_path": "B"}, {"init_args": {"n": 1}}
+    assert merged({"val": named}, {"val": single}) == {"val": single}
+    assert merged({"val": single}, {"val": named}) == {"val": named}
+    assert merged({"val": arguments}, {"val": single}) == {"val": arguments | single}
+    assert merged({"val": single}, {"val": arguments}) == {"val": arguments | single}
+
+
 def test_places_do_not_name_the_arguments():
     settings = {"model": {"class_path": "M", "init_args": {"policy": {"class_path": "P"}}}}
     changed = put(settings, ["model", "policy", "lora", "rank"], 8)

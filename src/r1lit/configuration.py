@@ -67,9 +67,14 @@ def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any
 
 
 def _same_class(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-    """Whether two mappings may be settings of one object: a class may be named in full or by its last part."""
-    names = [str(part["class_path"]).rpartition(".")[2] for part in (first, second) if "class_path" in part]
-    return len(set(names)) < 2
+    """Whether two mappings may be settings of one object: a class may be named in full or by its last part.
+
+    Where one names a class, the other must, too, or give arguments alone; else it holds parts by name.
+    """
+    named = [part for part in (first, second) if _CLASS in part]
+    if len(named) == 1:
+        return all(part.keys() <= {_CLASS, _ARGUMENTS} for part in (first, second))
+    return len({str(part[_CLASS]).rpartition(".")[2] for part in named}) < 2
 
 
 def get(configuration: Mapping[str, Any], *keys: str) -> Any:

@@ -292,7 +292,7 @@ def check(target: str, run: Run) -> None:
     stages = plan(target)
     folder = Path(run.configs) / run.profile
     if not folder.is_dir():
-        profiles = sorted({path.parent.name for path in Path(run.configs).glob("*/zero.yaml")})
+        profiles = sorted({path.parent.name for path in Path(run.configs).glob("*/base.yaml")})
         raise InputError(f"there is no {folder}; PROFILE is one of: {' '.join(profiles)}")
     missing = [name for stage in stages for name in stage.configs if not Path(run.config(name)).is_file()]
     if missing:
@@ -343,7 +343,7 @@ def evaluation(run: Run, bench: str, model: str = "") -> list[str]:
     """
     config = Path(run.configs) / "eval" / f"{bench}.yaml"
     if not config.is_file():
-        names = sorted(path.stem for path in config.parent.glob("*.yaml") if path.stem != "smollm2")
+        names = sorted(path.stem for path in config.parent.glob("*.yaml") if path.stem not in ("common", "smollm2"))
         raise InputError(f"there is no {config}; BENCH is one of: {' '.join(names)}")
     if not model:
         models = model_folders(run)
