@@ -78,7 +78,7 @@ def test_effort_is_counted(stages):
     assert (base["updates"], base["tokens_sampled"], base["previous"]) == (0, 0, None)
     assert (zero["updates"], zero["rollouts"], zero["previous"]) == (2, 2, "base")
     rows = pq.read_table(stages[0] / "zero" / "samples.parquet").to_pylist()
-    rows = [row for row in rows if row["heading"] == "train"]
+    rows = [row for row in rows if row["split"] == "train"]
     assert len(rows) == 2 * 4 * 2
     assert zero["tokens_sampled"] == sum(row["tokens"] for row in rows)
     assert {row["reward/accuracy"] for row in rows} <= {0.0, 1.0}

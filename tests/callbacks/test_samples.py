@@ -16,7 +16,7 @@ def test_every_completion_is_kept_with_its_rewards(small_run, tmp_path):
         (rollout, prompt, sample) for rollout in range(3) for prompt in ("p0", "p1") for sample in range(2)
     ]
     assert rows[3] == {
-        "heading": "train", "rollout": 0, "step": 1, "prompt_id": "p1", "sample": 1, "kind": "reasoning",
+        "split": "train", "rollout": 0, "step": 1, "prompt_id": "p1", "sample": 1, "kind": "reasoning",
         "task": "math", "language": "en", "question": "question 1", "reference": "1",
         "text": "some [bold]text[/bold]", "answer": None, "finish_reason": "stop", "tokens": 2,
         "total": 1.0, "advantage": 0.5, "reward/mark": 1.0, "reward/none": None,
@@ -102,7 +102,7 @@ def test_what_a_stage_is_measured_by_follows_trainings_rows_and_replaces_an_earl
         row = {"prompt_id": "h", "sample": 0, "text": "held out", "answer": "5", "tokens": 3, "reward/accuracy": mark}
         table.on_measured(trainer, None, {"eval": [row], "t1": [row | {"figure/words": 2.0}]})
     found = pq.read_table(tmp_path / "samples.parquet").to_pylist()
-    assert [row["heading"] for row in found] == ["train"] * 8 + ["eval", "t1"]
+    assert [row["split"] for row in found] == ["train"] * 8 + ["eval", "t1"]
     assert [{name: row[name] for name in training[0]} for row in found[:8]] == training
     assert [(row["text"], row["reward/accuracy"]) for row in found[8:]] == [("held out", 1.0)] * 2
     assert [row["figure/words"] for row in found[7:]] == [None, None, 2.0]
@@ -114,4 +114,4 @@ def test_a_stage_without_rollouts_keeps_what_it_is_measured_by(tmp_path):
         assert not (tmp_path / "samples.parquet").exists()
         trainer = SimpleNamespace(default_root_dir=str(tmp_path), is_global_zero=rank == 0)
         SamplesTable(0, write=write).on_measured(trainer, None, rows)
-    assert pq.read_table(tmp_path / "samples.parquet").to_pylist() == [{"heading": "eval", **rows["eval"][0]}]
+    assert pq.read_table(tmp_path / "samples.parquet").to_pylist() == [{"split": "eval", **rows["eval"][0]}]

@@ -103,7 +103,7 @@ def test_two_processes_equal_one(fit, strategy):
     double, codes = fit("double", *steps, *strategy, ranks=2)
     assert codes == [0, 0]
     ours, wanted = (pq.read_table(stage / "samples.parquet").to_pylist() for stage in (double, single))
-    ours, wanted = ([row for row in rows if row.get("heading", "train") == "train"] for rows in (ours, wanted))
+    ours, wanted = ([row for row in rows if row.get("split", "train") == "train"] for rows in (ours, wanted))
     assert len(ours) == 3 * 20
     assert [row["text"] for row in ours] == [row["text"] for row in wanted]
     for a, b in zip(metrics_of(double), metrics_of(single), strict=True):

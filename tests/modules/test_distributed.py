@@ -22,7 +22,7 @@ COMPARED = ("loss", "kl", "ratio_mean", "clip_fraction", "grad_norm", "reward", 
 
 def check_equal(stage, single):
     read = (pq.read_table(folder / "samples.parquet").to_pylist() for folder in (stage, single))
-    ours, wanted = ([row for row in rows if row["heading"] == "train"] for rows in read)
+    ours, wanted = ([row for row in rows if row["split"] == "train"] for rows in read)
     assert len(ours) == len(wanted) == 5 * 20
     for a, b in zip(ours, wanted, strict=True):
         assert (a["prompt_id"], a["sample"], a["text"], a["tokens"]) == (

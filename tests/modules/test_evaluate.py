@@ -15,7 +15,7 @@ from r1lit.cli import main
 from r1lit.errors import InputError
 from r1lit.modules import EvaluationModule
 from r1lit.rewards import AccuracyReward, FunctionReward
-from r1lit.rollout.recorded import ReplayEngine
+from r1lit.samples.replay import ReplayEngine
 from r1lit.types import SamplingParams
 
 MORE_PARTS = '''
@@ -177,7 +177,7 @@ def test_an_evaluation_leaves_samples_and_a_record_and_no_model(finished):
 
 def test_an_engine_without_a_policy(finished, tmp_path, capsys):
     words = ["test", "-c", str(finished / "eval.yaml"), "--model.policy", "null", "--stage.dir", str(tmp_path / "run")]
-    words += ["--model.server", "r1lit.rollout.recorded.ReplayEngine"]
+    words += ["--model.server", "r1lit.samples.replay.ReplayEngine"]
     words += ["--model.server.samples", str(finished / "run" / "samples.parquet")]
     words += ["--data.path", str(finished / "rows.jsonl"), "--data.limit", "2"]
     assert main(words) == 0

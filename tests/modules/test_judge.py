@@ -15,7 +15,7 @@ from r1lit.grading.parsing import parse_response
 from r1lit.modules import JudgeModule
 from r1lit.rejection.pair_generation import PairJudge
 from r1lit.rollout import NativeEngine
-from r1lit.rollout.recorded import ReplayEngine
+from r1lit.samples.replay import ReplayEngine
 from r1lit.tiny_world import TinyWorldPrompts
 from r1lit.types import Completion, SamplingParams
 

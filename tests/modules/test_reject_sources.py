@@ -244,7 +244,7 @@ def test_decontamination_comes_before_sampling(teacher, words, tmp_path):
 def test_recorded_samples(words, tmp_path):
     assert main(words("plain")) == 0
     replay = {
-        "class_path": "r1lit.rollout.recorded.ReplayEngine",
+        "class_path": "r1lit.samples.replay.ReplayEngine",
         "init_args": {"samples": str(tmp_path / "plain" / "samples.parquet")},
     }
     assert main(words("again", "--model.teacher", json.dumps(replay), "--data.train.n", "30")) == 0

@@ -37,7 +37,7 @@ def test_a_run_that_is_killed_four_times_equals_one_that_is_not(command_line):
     assert [row["rollout"] for row in metrics_of(killed)] == ["0", "1", "2", "3", "4", "5"]
     assert metrics_of(killed) == metrics_of(straight)
     ours, wanted = (pq.read_table(stage / "samples.parquet") for stage in (killed, straight))
-    assert ours["heading"].to_pylist().count("train") == 6 * 20
+    assert ours["split"].to_pylist().count("train") == 6 * 20
     assert ours.equals(wanted)
     ours, wanted = (json.loads((stage / "stage.json").read_text()) for stage in (killed, straight))
     for name in ("metrics", "updates", "rollouts", "tokens_sampled"):

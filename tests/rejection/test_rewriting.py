@@ -7,7 +7,7 @@ import pytest
 
 from r1lit.errors import InputError
 from r1lit.rejection.rewriting import INSTRUCTION, RuleRewriter, TeacherRewriter, drop_repeats, tidy_space
-from r1lit.samples.sampled import completion_of
+from r1lit.samples.entries import completion_of
 from r1lit.types import Message, Prompt, SamplingParams
 
 

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from r1lit.callbacks import MetricsFile, SamplesTable
-from r1lit.callbacks.samples import join_parts, rows_of, write_parquet
 from r1lit.freshness import write_json
 from r1lit.grading.parsing import parse_response
 from r1lit.metrics.measures import Measures
+from r1lit.samples.parts import join_parts, write_part
 from r1lit.types import Completion, Message, Prompt, Rollout, ScoredCompletion
 
 SAMPLES = 8
@@ -87,7 +87,7 @@ def write_rollout(folder, index, share):
     scored = tuple(ScoredCompletion(c, {"accuracy": one}, one) for c, one in zip(group, ones, strict=True))
     rollout = Rollout(index, scored, (0.0,) * len(group), metrics=metrics)
     (folder / "samples").mkdir(exist_ok=True)
-    write_parquet(folder / "samples" / f"{index:06d}.parquet", rows_of(rollout))
+    write_part(folder / "samples", rollout)
     MetricsFile().on_metrics(trainer(folder), SimpleNamespace(unit="rollout"), index, metrics)
 
 

@@ -46,7 +46,7 @@ def test_summary_equals_a_recount_of_the_samples_and_the_stages_own_record(tiny,
     assert list(found["stages"]) == ["base", "zero", "coldstart"]
     for name, stage in found["stages"].items():
         rows = pq.read_table(tiny / name / "samples.parquet").to_pylist()
-        held_out = [row for row in rows if row["heading"] == "eval"]
+        held_out = [row for row in rows if row["split"] == "eval"]
         counted = summarize(held_out)
         assert stage["metrics"]["refusal_harmful"]["value"] == (name == "coldstart")
         assert (stage["metrics"]["refusal_harmful"]["n"], stage["metrics"]["refusal_harmful"]["samples"]) == (4, 8)
@@ -88,7 +88,7 @@ def test_an_edited_sample_moves_the_figure_and_enough_of_them_the_verdict(tiny):
     first = []
 
     def wrong_once(row):
-        if row["heading"] == "eval" and row["reward/accuracy"] == 1.0 and not first:
+        if row["split"] == "eval" and row["reward/accuracy"] == 1.0 and not first:
             first.append(row["prompt_id"])
             row["reward/accuracy"] = 0.0
 
@@ -106,7 +106,7 @@ def test_an_edited_sample_moves_the_figure_and_enough_of_them_the_verdict(tiny):
     assert f"{once['stages']['zero']['metrics']['pass@1']['value']:.3f}" in page
 
     def all_wrong(row):
-        if row["heading"] == "eval":
+        if row["split"] == "eval":
             row["reward/accuracy"] = 0.0
 
     edit_samples(path, all_wrong)
@@ -157,7 +157,7 @@ def test_what_a_model_wrote_cannot_become_markup(make_run, sketch):
     run = make_run("tiny", base=sketch(), zero=sketch(rollouts=[0.0, 0.9, 0.9]))
 
     def replace(row):
-        if row["heading"] == "train":
+        if row["split"] == "train":
             row["question"] = "<script>question</script>"
             row["reward/accuracy"] = 1.0
             if row["rollout"]:
@@ -256,7 +256,7 @@ def test_a_record_of_another_form_is_no_record(make_run, sketch, wrong):
 
 
 @pytest.mark.parametrize(
-    ("heading", "column", "value", "message"),
+    ("split", "column", "value", "message"),
     [
         ("eval", "prompt_id", None, "column 'prompt_id' has 1 empty rows"),
         ("eval", "figure/words", None, "has no count of words"),
@@ -266,11 +266,11 @@ def test_a_record_of_another_form_is_no_record(make_run, sketch, wrong):
         ("train", "step", None, "column 'step' has 1 empty rows"),
     ],
 )
-def test_a_table_with_gaps_or_of_other_types_is_named(make_run, sketch, heading, column, value, message):
+def test_a_table_with_gaps_or_of_other_types_is_named(make_run, sketch, split, column, value, message):
     run = make_run("tiny", base=sketch(), zero=sketch(rollouts=[0.1, 0.9]))
     path = run / "zero" / "samples.parquet"
     rows = pq.read_table(path).to_pylist()
-    chosen = [row for row in rows if row["heading"] == heading and row["kind"] == "reasoning"]
+    chosen = [row for row in rows if row["split"] == split and row["kind"] == "reasoning"]
     for row in chosen[:1] if value is None else rows:
         row[column] = value
     pq.write_table(pa.Table.from_pylist(rows), path)

@@ -10,7 +10,7 @@ from r1lit.report.wins import helpful_wins, win_rate
 def write(folder, grades):
     folder.mkdir()
     rows = [
-        {"heading": heading, "prompt_id": name, "figure/helpfulness": grade}
+        {"split": heading, "prompt_id": name, "figure/helpfulness": grade}
         for name, column in grades.items()
         for grade in column
         for heading in ("eval", "t1")

@@ -33,7 +33,7 @@ class RolloutCallback(Callback):
     def on_measured(
         self, trainer: Trainer, pl_module: LightningModule, samples: Mapping[str, Sequence[Mapping[str, Any]]]
     ) -> None:
-        """After a stage's held-out prompts were measured: the completions with their figures, by heading.
+        """After a stage's held-out prompts were measured: the completions with their figures, by split.
 
         Every rank hears of all ranks' completions; ``measures.judged_rows`` says what a row holds.
         """

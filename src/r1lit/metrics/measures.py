@@ -20,6 +20,7 @@ from r1lit.rewards import Reward
 from r1lit.rewards.accuracy import AccuracyReward
 from r1lit.rewards.base import Score
 from r1lit.rewards.format import FormatReward
+from r1lit.samples.table import completion_row
 from r1lit.types import Completion
 
 REFLECTION_WORDS = (
@@ -212,24 +213,6 @@ def judged_rows(completions: Sequence[Completion], accuracy: AccuracyReward, sty
     return [completion_row(c) | found for c, found in zip(completions, figures, strict=True)]
 
 
-def completion_row(completion: Completion) -> dict[str, Any]:
-    """What every table of samples says of a completion."""
-    prompt = completion.prompt
-    return {
-        "prompt_id": prompt.id,
-        "sample": completion.sample,
-        "kind": prompt.kind,
-        "task": prompt.task,
-        "language": prompt.language,
-        "question": prompt.question,
-        "reference": prompt.answer,
-        "text": completion.text,
-        "answer": completion.answer,
-        "finish_reason": completion.finish_reason,
-        "tokens": len(completion.token_ids),
-    }
-
-
 Marks = dict[tuple[str, int], float]
 """Correctness by prompt id and sample, of the completions that could be judged."""
 
@@ -246,7 +229,7 @@ def _number(score: Score) -> float | None:
 
 
 class Measures:
-    """Collects completions under two headings and measures them: ``eval`` and, at temperature 1, ``t1``.
+    """Collects completions under two splits and measures them: ``eval`` and, at temperature 1, ``t1``.
 
     Args:
         rewards: Where the judges of correctness and format are taken from: the first ``AccuracyReward`` and
@@ -259,20 +242,20 @@ class Measures:
         self.completions: dict[str, list[Completion]] = {}
         self.rows: dict[str, list[Row]] = {}
 
-    def add(self, heading: str, completions: Sequence[Completion]) -> None:
+    def add(self, split: str, completions: Sequence[Completion]) -> None:
         """Takes this rank's completions."""
-        self.completions.setdefault(heading, []).extend(completions)
+        self.completions.setdefault(split, []).extend(completions)
 
     def compute(self) -> dict[str, Interval]:
-        """Measures what all ranks took; of the second heading only pass@1 is kept, as ``pass@1_t1``.
+        """Measures what all ranks took; of the second split only pass@1 is kept, as ``pass@1_t1``.
 
-        Leaves in ``rows`` the completions as they are stored, by heading and in order of prompts.
+        Leaves in ``rows`` the completions as they are stored, by split and in order of prompts.
         """
         self.rows = {}
-        for heading in sorted(self.completions):
-            completions = self._gathered(heading)
+        for split in sorted(self.completions):
+            completions = self._gathered(split)
             judged = judged_rows(completions, self.accuracy, self.style)
-            self.rows[heading] = [row for group in rows_by_prompt(judged).values() for row in group]
+            self.rows[split] = [row for group in rows_by_prompt(judged).values() for row in group]
         found = summarize(self.rows["eval"]) if self.rows.get("eval") else {}
         if self.rows.get("t1"):
             at_one = summarize(self.rows["t1"])["pass@1"]
@@ -283,5 +266,5 @@ class Measures:
         """Forgets all completions; ``rows`` stay until the next measuring."""
         self.completions.clear()
 
-    def _gathered(self, heading: str) -> list[Completion]:
-        return [completion for part in gathered(self.completions[heading]) for completion in part]
+    def _gathered(self, split: str) -> list[Completion]:
+        return [completion for part in gathered(self.completions[split]) for completion in part]

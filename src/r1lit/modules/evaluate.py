@@ -21,14 +21,14 @@ from r1lit.policy import Policy
 from r1lit.rewards import Reward
 from r1lit.rewards.base import check_names
 from r1lit.rollout import NativeEngine
-from r1lit.samples.evaluated import EvaluatedFile
+from r1lit.samples.table import FILE, SamplesFile, prompt_columns
 from r1lit.training.collector import for_rollout
 from r1lit.training.resumable_sampling import ResumableSampler
 from r1lit.training.sampling_module import SamplingModule
 from r1lit.training.stage import EVALUATION_ROLLOUT
 from r1lit.types import RolloutEngine, SamplingParams
 
-SAMPLES = "samples.parquet"
+SAMPLES = FILE
 PAPER_SAMPLING = SamplingParams(n=16, temperature=0.6, top_p=0.95, max_new_tokens=32768)
 """The paper's (D.1); it takes 4 to 64 samples a prompt, by the size of the benchmark."""
 
@@ -161,13 +161,14 @@ class EvaluationModule(SamplingModule):
     def _write(self) -> dict[str, Interval]:
         """Writes the samples and what the stage's record is to hold; returns pass@1 by label."""
         count = 0
-        with EvaluatedFile(
-            Path(self.trainer.default_root_dir) / SAMPLES, [reward.name for reward in self.rewards], self.seed
-        ) as file:
+        more = ("source", "messages", "meta", "seed", "correct")
+        path = Path(self.trainer.default_root_dir) / SAMPLES
+        with SamplesFile(path, [reward.name for reward in self.rewards], more) as file:
             for _, group in self.groups():
                 for sample in group:
                     mark = grade(sample, self.judge)
-                    file.add(sample, None if math.isnan(mark) else mark)
+                    correct = None if math.isnan(mark) else mark
+                    file.add(sample, **prompt_columns(sample.completion.prompt), seed=self.seed, correct=correct)
                     self.tokens_sampled += sample.completion.tokens
                     count += 1
         prompts = len(self.sampler.prompts)

@@ -18,12 +18,12 @@ from r1lit.rejection.rewriting import Rewriter
 from r1lit.rewards import Reward
 from r1lit.rewards.scoring import score_completions
 from r1lit.samples.journal import Journal
-from r1lit.samples.sampled import SamplesFile
+from r1lit.samples.table import FILE, SamplesFile
 from r1lit.types import Message, Prompt, ScoredCompletion
 
 log = logging.getLogger(__name__)
 
-SAMPLES = "samples.parquet"
+SAMPLES = FILE
 CHATS = "chats.parquet"
 REWRITTEN = "rewritten"
 REWRITES_AT_ONCE = 256
@@ -130,13 +130,14 @@ class Selector:
         rewritten = self._rewritten(outcomes)
         whole, by_kind = Tally(), dict[str, Tally]()
         names = [reward.name for reward in self.rewards]
-        with SamplesFile(self.folder / SAMPLES, names) as samples, ChatFile(self.folder / CHATS) as chats:
+        more = ("dropped", "rewritten")
+        with SamplesFile(self.folder / SAMPLES, names, more) as samples, ChatFile(self.folder / CHATS) as chats:
             for (prompt, group), reasons in zip(self.groups(), outcomes, strict=True):
                 for tally in (whole, by_kind.setdefault(f"{prompt.kind}/{prompt.task}", Tally())):
                     tally.count(group, reasons)
                 for candidate, reason in zip(group, reasons, strict=True):
                     text = rewritten.get((prompt.id, candidate.completion.sample))
-                    samples.add(candidate, reason, text)
+                    samples.add(candidate, dropped=reason, rewritten=text)
                     if reason is None:
                         chats.add(chat_row(candidate, text))
             counts = self.completion_filter.counted(whole.reasons)

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from r1lit.callbacks.samples import FILE as SAMPLES
 from r1lit.freshness import STAGE_FILE
 from r1lit.metrics.measures import GENERAL_MEANS, MEANS, prompt_values, rows_by_prompt, summarize
 from r1lit.report.runs import Stage
+from r1lit.samples.table import FILE as SAMPLES
 
 REFLECTIONS = "reflections"
 """Reflection words in a completion: what claims count beside the measures of ``stage.json``."""

@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 
 from r1lit import recipe
 from r1lit.callbacks.metrics_file import FILE as METRICS
-from r1lit.callbacks.samples import FILE as SAMPLES
-from r1lit.callbacks.samples import HEADING, TRAINING
 from r1lit.errors import InputError
 from r1lit.freshness import STAGE_FILE
+from r1lit.samples.table import FILE as SAMPLES
+from r1lit.samples.table import SPLIT, TRAINING
 
 _SEED = re.compile(r"^(?P<profile>.+)-seed\d+$")
 _ARROW_ERRORS = (pa.ArrowException, OSError)
@@ -36,7 +36,7 @@ class Stage:
 
     @cached_property
     def evaluation(self) -> dict[str, list[dict[str, Any]]]:
-        """The completions it was measured by, by heading (``eval``, ``t1``), without their texts; none in old runs.
+        """The completions it was measured by, by split (``eval``, ``t1``), without their texts; none in old runs.
 
         Raises:
             InputError: If the table cannot be read.
@@ -46,7 +46,7 @@ class Stage:
             return {}
         with _parquet(path, self.name) as file:
             names = file.schema_arrow.names
-            if HEADING not in names:
+            if SPLIT not in names:
                 return {}
             wanted = [name for name in names if name not in ("text", "question", "reference")]
             try:
@@ -54,11 +54,11 @@ class Stage:
             except _ARROW_ERRORS as error:
                 raise _unreadable(path, self.name, error) from error
         counts = [name for name in names if name.startswith(("reward/", "figure/"))]
-        keys = (HEADING, "prompt_id", "kind", "sample")
+        keys = (SPLIT, "prompt_id", "kind", "sample")
         _check_columns(table, path, self.name, texts=keys[:3], numbers=("sample", *counts), full=keys)
         found: dict[str, list[dict[str, Any]]] = {}
-        for row in table.filter(pc.not_equal(table[HEADING], TRAINING)).to_pylist():
-            found.setdefault(row[HEADING], []).append(row)
+        for row in table.filter(pc.not_equal(table[SPLIT], TRAINING)).to_pylist():
+            found.setdefault(row[SPLIT], []).append(row)
         for needed in ("prompt_id", "sample", "kind", "answer", "reward/accuracy", "figure/words"):
             if found and needed not in names:
                 raise InputError(f"{path}: no column {needed!r}; {_again(self.name)}")
@@ -82,14 +82,14 @@ class Stage:
                 return
             if missing := [name for name in columns if name not in names]:
                 raise InputError(f"{path}: no column {missing[0]!r}; {_again(self.name)}")
-            marked = [HEADING] if HEADING in names else []
+            marked = [SPLIT] if SPLIT in names else []
             for index in range(file.num_row_groups):
                 try:
                     table = file.read_row_group(index, columns=[*columns, *marked])
                 except _ARROW_ERRORS as error:
                     raise _unreadable(path, self.name, error) from error
                 if marked:
-                    table = table.filter(pc.equal(table[HEADING], TRAINING))
+                    table = table.filter(pc.equal(table[SPLIT], TRAINING))
                 texts, numbers = ("prompt_id", "question", "text"), ("step", "sample", "tokens")
                 _check_columns(
                     table, path, self.name, (*texts, "language"), (*numbers, "reward/accuracy"), (*texts, *numbers)

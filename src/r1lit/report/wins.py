@@ -6,8 +6,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from r1lit.functional.estimators import Interval, bootstrap_interval
+from r1lit.samples.table import FILE as SAMPLES
+from r1lit.samples.table import SPLIT
 
-SAMPLES = "samples.parquet"
 GRADE = "figure/helpfulness"
 """The grade of the held-out check, a rule and no reward model: 1, 0.5 or 0."""
 
@@ -21,11 +22,11 @@ def win_rate(ours: Sequence[float], theirs: Sequence[float]) -> float:
 def read_grades(stage: Path) -> dict[str, list[float]]:
     """Grades of a stage's replies to the held-out prompts, by prompt id; empty where it kept none."""
     path = stage / SAMPLES
-    if not path.is_file() or not {"heading", GRADE} <= {*pq.read_schema(path).names}:
+    if not path.is_file() or not {SPLIT, GRADE} <= {*pq.read_schema(path).names}:
         return {}
     found: dict[str, list[float]] = {}
-    for row in pq.read_table(path, columns=["heading", "prompt_id", GRADE]).to_pylist():
-        if row["heading"] == "eval" and row[GRADE] is not None:
+    for row in pq.read_table(path, columns=[SPLIT, "prompt_id", GRADE]).to_pylist():
+        if row[SPLIT] == "eval" and row[GRADE] is not None:
             found.setdefault(row["prompt_id"], []).append(float(row[GRADE]))
     return found
 

@@ -1,7 +1,6 @@
-"""``samples.parquet`` of an evaluation: each sample with all that judging it again takes."""
+"""Reads the ``samples.parquet`` of an evaluation: each sample with all that judging it again takes."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,56 +8,14 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from r1lit.errors import InputError
-from r1lit.samples.sampled import completion_of
-from r1lit.samples.tablefile import TableFile
+from r1lit.samples.entries import completion_of
+from r1lit.samples.table import REWARD
 from r1lit.types import Message, Prompt, ScoredCompletion
 
-REWARD = "reward/"
-_TEXTS = ("prompt_id", "kind", "task", "language", "source", "messages", "reference", "meta")
-_NEEDED = (*_TEXTS, "sample", "text", "finish_reason", "tokens")
-
-
-class EvaluatedFile(TableFile):
-    """Writes the samples of an evaluation, in order: prompt by prompt, sample by sample.
-
-    ``messages`` and ``meta`` are JSON; with ``reference`` and the other columns of the prompt they make it anew.
-
-    Args:
-        path: The file.
-        rewards: Names of the rewards: one column each.
-        seed: Of the sampling, noted in each row.
-    """
-
-    def __init__(self, path: Path, rewards: Sequence[str], seed: int) -> None:
-        self.rewards, self.seed = rewards, seed
-        text, count, score = pa.string(), pa.int64(), pa.float64()
-        columns = dict.fromkeys(_TEXTS, text) | {"seed": count, "sample": count}
-        columns |= {"text": text, "answer": text, "finish_reason": text, "tokens": count, "correct": score}
-        columns |= {"total": score, **{f"{REWARD}{name}": score for name in rewards}}
-        super().__init__(path, pa.schema(list(columns.items())))
-
-    def add(self, candidate: ScoredCompletion, correct: float | None) -> None:
-        """Adds a sample and whether it is right, None where that is not known."""
-        completion, prompt = candidate.completion, candidate.completion.prompt
-        row = {
-            "prompt_id": prompt.id,
-            "kind": prompt.kind,
-            "task": prompt.task,
-            "language": prompt.language,
-            "source": prompt.source,
-            "messages": json.dumps([[m.role, m.content] for m in prompt.messages], ensure_ascii=False),
-            "reference": prompt.answer,
-            "meta": json.dumps(dict(prompt.meta), ensure_ascii=False, default=str),
-            "seed": self.seed,
-            "sample": completion.sample,
-            "text": completion.text,
-            "answer": completion.answer,
-            "finish_reason": completion.finish_reason,
-            "tokens": completion.tokens,
-            "correct": correct,
-            "total": candidate.total,
-        }
-        self._append(row | {f"{REWARD}{name}": candidate.scores.get(name) for name in self.rewards})
+_NEEDED = (
+    "prompt_id", "kind", "task", "language", "source", "messages", "reference", "meta",
+    "sample", "text", "finish_reason", "tokens",
+)  # fmt: skip
 
 
 def read_evaluated(path: Path) -> list[list[ScoredCompletion]]:

@@ -18,8 +18,8 @@ from r1lit.distributed import raise_on_all_ranks
 from r1lit.errors import InputError, TrainingError
 from r1lit.rewards import Reward
 from r1lit.rewards.scoring import score_completions
+from r1lit.samples.entries import from_entry, to_entry
 from r1lit.samples.journal import Journal
-from r1lit.samples.sampled import from_entry, to_entry
 from r1lit.types import Completion, Prompt, RolloutEngine, SamplingParams, ScoredCompletion
 
 JOURNAL = "sampled"

@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from r1lit.errors import InputError
-from r1lit.rollout.recorded import ReplayEngine
+from r1lit.samples.replay import ReplayEngine
 from r1lit.types import Message, Prompt, SamplingParams
 
 PROMPTS = [Prompt(name, (Message("user", "?"),)) for name in ("a", "b", "c")]

@@ -9,7 +9,8 @@ from r1lit.data.chatfile import ChatFile, read_chat_file
 from r1lit.data.formats import ChatRow
 from r1lit.data.sources import ChatSource, read_chats
 from r1lit.samples import tablefile
-from r1lit.samples.sampled import SamplesFile, completion_of, from_entry, to_entry
+from r1lit.samples.entries import completion_of, from_entry, to_entry
+from r1lit.samples.table import SamplesFile
 from r1lit.types import Message, Prompt, ScoredCompletion
 
 PROMPT = Prompt("p/1", (Message("user", "1 + 1?"),), answer="2", language="zh", source="here")
@@ -37,9 +38,9 @@ def test_an_entry_gives_the_group_back():
 @pytest.mark.parametrize("at_once", [1, 100])
 def test_samples_file(tmp_path, monkeypatch, at_once):
     monkeypatch.setattr(tablefile, "ROWS_AT_ONCE", at_once)
-    with SamplesFile(tmp_path / "s.parquet", ["accuracy", "format"]) as file:
-        file.add(group()[0], None, "again")
-        file.add(group()[1], "truncated")
+    with SamplesFile(tmp_path / "s.parquet", ["accuracy", "format"], ("dropped", "rewritten")) as file:
+        file.add(group()[0], dropped=None, rewritten="again")
+        file.add(group()[1], dropped="truncated")
     rows = pq.read_table(tmp_path / "s.parquet").to_pylist()
     assert [(row["sample"], row["tokens"], row["dropped"], row["rewritten"]) for row in rows] == [
         (0, 7, None, "again"),

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from r1lit.errors import InputError
-from r1lit.grading.parsing import parse_response
 from r1lit.rollout.completion import check_sampling
+from r1lit.samples.entries import completion_of
+from r1lit.samples.table import SPLIT, TRAINING
 from r1lit.types import Completion, Prompt, SamplingParams
 
 _COLUMNS = ("prompt_id", "text", "finish_reason", "tokens")
@@ -39,10 +40,7 @@ class ReplayEngine:
             self._groups = self._read()
         for prompt in prompts:
             for sample, row in enumerate(self._groups.get(prompt.id, [])[: sampling.n]):
-                reasoning, answer = parse_response(row["text"])
-                yield Completion(
-                    prompt, sample, (), (), (), row["text"], row["finish_reason"], reasoning, answer, row["tokens"]
-                )
+                yield completion_of(prompt, row | {"sample": sample})
 
     def _read(self) -> dict[str, list[dict[str, Any]]]:
         import pyarrow
@@ -52,13 +50,13 @@ class ReplayEngine:
             names = parquet.read_schema(self.samples).names
             if missing := [name for name in _COLUMNS if name not in names]:
                 raise InputError(f"ReplayEngine: {self.samples}: no column {missing[0]!r}; it is no samples.parquet")
-            wanted = [name for name in (*_COLUMNS, "rollout", "sample", "heading") if name in names]
+            wanted = [name for name in (*_COLUMNS, "rollout", "sample", SPLIT) if name in names]
             rows = parquet.read_table(self.samples, columns=wanted).to_pylist()
         except pyarrow.ArrowException as error:
             raise InputError(f"ReplayEngine: {self.samples}: {' '.join(str(error).split())}") from error
         groups: dict[str, list[dict[str, Any]]] = {}
         # What a stage was measured by at its end is no training data.
-        rows = [row for row in rows if row.get("heading", "train") == "train"]
+        rows = [row for row in rows if row.get(SPLIT, TRAINING) == TRAINING]
         for row in sorted(rows, key=lambda row: (-row.get("rollout", 0), row.get("sample", 0))):
             if row.get("rollout", self.from_rollout) >= self.from_rollout:
                 groups.setdefault(row["prompt_id"], []).append(row)
