@@ -145,10 +145,10 @@ def test_the_ablation_lacks_a_reward_and_nothing_else(tmp_path, monkeypatch):
 def test_rl_alone_in_equal_time_has_another_limit_and_nothing_else(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     by_tokens, by_time, differ = with_and_without(tmp_path, "distill-zero", "distill-zero-time")
-    assert by_tokens.model.max_wall_s is None
-    assert by_time.model.max_tokens_sampled is None
-    assert by_time.model.max_wall_s > 0
-    assert differ == {"max_tokens_sampled", "max_wall_s"}
+    assert by_tokens.model.loop.limits.wall_s is None
+    assert by_time.model.loop.limits.tokens_sampled is None
+    assert by_time.model.loop.limits.wall_s > 0
+    assert differ == {"limits"}
 
 
 def test_reward_models_are_named_by_flags(tmp_path, monkeypatch):

@@ -66,7 +66,7 @@ def test_effort_is_added_up_of_earlier_stages(tmp_path):
         (tmp_path / "tiny" / name).mkdir(parents=True)
         (tmp_path / "tiny" / name / "stage.json").write_text(json.dumps({"wall_s": wall_s}))
     words = run.command(stage)
-    assert words[words.index("--model.max_wall_s") + 1] == "6.5"
+    assert words[words.index("--model.limits.wall_s") + 1] == "6.5"
 
 
 def test_what_is_missing_is_said_before_the_first_stage(tmp_path, monkeypatch):
@@ -149,4 +149,4 @@ def test_it_needs_no_package():
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) == len(plan("r1"))
-    assert any(line.endswith("--model.max_tokens_sampled '<tokens_sampled of reject>'") for line in lines)
+    assert any(line.endswith("--model.limits.tokens_sampled '<tokens_sampled of reject>'") for line in lines)

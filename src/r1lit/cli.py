@@ -59,7 +59,6 @@ from r1lit.messages import deliberate, user_message
 from r1lit.modules import (
     EvaluationModule,
     PolicyModule,
-    RewardModelModule,
     StageModule,
 )
 from r1lit.own_run import VALUES, OwnRun, fit
@@ -187,7 +186,7 @@ class R1LitCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Measures the trained policy on the held-out prompts, which also writes ``stage.json``."""
-        if isinstance(self.model, StageModule | RewardModelModule):
+        if isinstance(self.model, StageModule):
             if isinstance(self.datamodule, ResumableDataModule) and not self.datamodule.measures:
                 self._record.complete(self.trainer, self.model)
                 return

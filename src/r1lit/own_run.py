@@ -26,7 +26,7 @@ from r1lit.policy.loading import load_config, max_context, resolve_source
 from r1lit.rollout.native import NativeEngine
 from r1lit.tasks.table import TablePrompts
 from r1lit.training.minibatches import MicroBatch
-from r1lit.training.rollout_module import RolloutModule
+from r1lit.training.stage import StageModule
 from r1lit.types import Completion
 
 Origin = Literal["paper", "sized"]
@@ -232,7 +232,7 @@ class OwnRun(Callback):
             return
         self._print(trainer)
         data = getattr(trainer, "datamodule", None)
-        if isinstance(pl_module, RolloutModule) and isinstance(data, PromptDataModule):
+        if isinstance(pl_module, StageModule) and pl_module.samples and isinstance(data, PromptDataModule):
             line = estimate(trainer, pl_module, data)
             if trainer.is_global_zero:
                 print(line, flush=True)
@@ -270,7 +270,7 @@ def _found(data: Any) -> Iterator[str]:
                 yield source.found
 
 
-def estimate(trainer: Trainer, module: RolloutModule, data: PromptDataModule) -> str:
+def estimate(trainer: Trainer, module: StageModule, data: PromptDataModule) -> str:
     """How long the run will take, in words, from a trial of some tokens; nothing of the run depends on it.
 
     The lengths of completions are not known before they are sampled, so there are two times: at the length of the
@@ -299,7 +299,7 @@ def estimate(trainer: Trainer, module: RolloutModule, data: PromptDataModule) ->
     )
 
 
-def _learning_s(trainer: Trainer, module: RolloutModule, done: Sequence[Completion]) -> float:
+def _learning_s(trainer: Trainer, module: StageModule, done: Sequence[Completion]) -> float:
     """Seconds for each token that is learned from, of a forward and backward pass over a micro-batch of the trial."""
     some = done[: max(1, _PROBE_LEARNED // _PROBE_TOKENS)]
     for part in (some[:1], some):  # the first is a little slower, and is not counted

@@ -164,13 +164,13 @@ STAGES = (
     Stage(
         "distill-zero", "Student, RL alone", "fit",
         "comparison: the student by RL alone, at the tokens that its teacher sampled for it",
-        budget=("--model.max_tokens_sampled", "tokens_sampled", ("reject",)), steps=True, student=True,
+        budget=("--model.limits.tokens_sampled", "tokens_sampled", ("reject",)), steps=True, student=True,
     ),
     Stage(
         "distill-zero-time", "Student, RL alone, in equal time", "fit",
         "comparison: the same in the time that the teacher's sampling and the distillation took",
         config="distill-zero", changes="distill-zero-time",
-        budget=("--model.max_wall_s", "wall_s", ("reject", "distill")), steps=True, student=True,
+        budget=("--model.limits.wall_s", "wall_s", ("reject", "distill")), steps=True, student=True,
     ),
     Stage(
         "distill-rl", "Distilled, then RL", "fit", "RL after distillation",

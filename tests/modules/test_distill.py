@@ -22,6 +22,7 @@ from r1lit.rewards import FunctionReward
 from r1lit.rollout import NativeEngine
 from r1lit.rollout.teacher import ServerTeacher
 from r1lit.tiny_world import TinyWorldPrompts
+from r1lit.training.rollout_loop import Limits
 from r1lit.training.teachers import PolicyTeacher
 from r1lit.types import SamplingParams
 
@@ -231,24 +232,24 @@ def test_rewards_look_on(distill):
 
 
 def test_tokens_end_a_run(distill):
-    module, rollouts = distill(rollouts=9, max_tokens_sampled=100)
+    module, rollouts = distill(rollouts=9, limits=Limits(tokens_sampled=100))
     counts = [sum(len(c.token_ids) for c in r.completions) for r in rollouts]
     assert len(rollouts) < 9
     assert sum(counts[:-1]) < 100 <= sum(counts) == module.tokens_sampled
 
 
 def test_time_ends_a_run(distill):
-    module, rollouts = distill(rollouts=1000, max_wall_s=1.0)
+    module, rollouts = distill(rollouts=1000, limits=Limits(wall_s=1.0))
     assert len(rollouts) < 1000
     times = [r.metrics["generate_s"] + r.metrics["train_s"] for r in rollouts]
     assert sum(times[:-1]) < 1.0 <= sum(times)
-    assert module.train_s == pytest.approx(sum(times))
+    assert module.loop.train_s == pytest.approx(sum(times))
 
 
-@pytest.mark.parametrize("limit", ["max_tokens_sampled", "max_wall_s"])
+@pytest.mark.parametrize("limit", ["tokens_sampled", "wall_s"])
 def test_a_limit_must_be_positive(distill, limit):
-    with pytest.raises(InputError, match=rf"model.{limit} is 0; give more than 0"):
-        distill(**{limit: 0})
+    with pytest.raises(InputError, match=rf"model.limits.{limit} is 0; give more than 0"):
+        distill(limits=Limits(**{limit: 0}))
 
 
 # Who may teach whom

@@ -95,7 +95,7 @@ def test_a_run_that_is_killed_equals_one_that_is_not(fit):
 )
 def test_two_processes_equal_one(fit, strategy):
     # A rollout has at most 160 tokens: the third is the last, also for a run that did two of them before.
-    steps = ("--model.max_rollouts", "null", "--model.max_tokens_sampled", "400", "--model.scheduler", "null")
+    steps = ("--model.max_rollouts", "null", "--model.limits.tokens_sampled", "400", "--model.scheduler", "null")
     single, codes = fit("single", *steps)
     assert codes == [0]
     _, codes = fit("double", *steps, *strategy, ranks=2, kill_at="after checkpoint 2")

@@ -14,8 +14,9 @@ from r1lit.errors import InputError, TrainingError
 from r1lit.modules import GRPOModule, Objective
 from r1lit.rewards import UNSCORED, AccuracyReward, FormatReward, FunctionReward
 from r1lit.tiny_world import TinyWorldPrompts
-from r1lit.training.collector import DynamicSampling
+from r1lit.training.collector import Advantages, DynamicSampling
 from r1lit.training.minibatches import random_minibatches
+from r1lit.training.rollout_loop import Limits
 from r1lit.types import SamplingParams
 
 
@@ -234,7 +235,12 @@ def half_right(completions):
 def test_dynamic_sampling_replaces_groups_without_a_signal(run):
     recorder = Recorder()
     sampling = DynamicSampling(reward="half_right", max_attempts=8)
-    module = run(callbacks=[recorder], prompts=32, rewards=[FunctionReward(half_right)], dynamic_sampling=sampling)
+    module = run(
+        callbacks=[recorder],
+        prompts=32,
+        rewards=[FunctionReward(half_right)],
+        advantages=Advantages(dynamic_sampling=sampling),
+    )
     for rollout in recorder.rollouts:
         assert len(rollout.completions) == 16
         assert len({c.prompt.id for c in rollout.completions}) == 4
@@ -251,7 +257,12 @@ def test_dynamic_sampling_ends_when_the_data_are_used_up(run):
         return [0.0] * len(completions)
 
     sampling = DynamicSampling(reward="never", max_attempts=50)
-    module = run(rollouts=1, callbacks=[recorder], rewards=[FunctionReward(never)], dynamic_sampling=sampling)
+    module = run(
+        rollouts=1,
+        callbacks=[recorder],
+        rewards=[FunctionReward(never)],
+        advantages=Advantages(dynamic_sampling=sampling),
+    )
     (rollout,) = recorder.rollouts
     assert len(rollout.completions) == 16  # filled with dropped groups
     assert rollout.metrics["dropped_groups"] == 12  # of 16 prompts in all
@@ -382,7 +393,10 @@ def test_validation_and_test_measure_the_held_out_prompts(run):
     ({"inner_epochs": 0}, "model.inner_epochs is 0"),
     ({"micro_batch_tokens": 0}, "model.micro_batch_tokens is 0"),
     ({"minibatches": 3}, "minibatches is 3, which does not divide the rollout's 16 completions"),
-    ({"dynamic_sampling": DynamicSampling()}, "dynamic_sampling.reward is 'accuracy', which is none of the rewards"),
+    (
+        {"advantages": Advantages(dynamic_sampling=DynamicSampling())},
+        "dynamic_sampling.reward is 'accuracy', which is none of the rewards",
+    ),
 ])  # fmt: skip
 def test_settings_that_cannot_work_are_refused(run, settings, message):
     with pytest.raises(InputError, match=message) as caught:
@@ -404,6 +418,6 @@ def test_the_module_takes_the_papers_settings_by_default(model_dir):
 
 def test_the_rollout_in_which_a_number_of_tokens_is_reached_is_the_last(run):
     recorder = Recorder()
-    module = run(rollouts=None, callbacks=[recorder], max_tokens_sampled=300)
+    module = run(rollouts=None, callbacks=[recorder], limits=Limits(tokens_sampled=300))
     counts = [sum(len(c.token_ids) for c in rollout.completions) for rollout in recorder.rollouts]
     assert sum(counts[:-1]) < 300 <= sum(counts) == module.tokens_sampled

@@ -9,7 +9,14 @@ from r1lit.errors import InputError, TrainingError
 from r1lit.rewards import UNSCORED, FunctionReward
 from r1lit.rollout import NativeEngine
 from r1lit.tiny_world import TinyWorldPrompts
-from r1lit.training.collector import DynamicSampling, RolloutCollector, RolloutRequest, describe, for_rollout
+from r1lit.training.collector import (
+    Advantages,
+    DynamicSampling,
+    RolloutCollector,
+    RolloutRequest,
+    describe,
+    for_rollout,
+)
 from r1lit.types import SamplingParams
 
 SAMPLING = SamplingParams(n=4, max_new_tokens=6)
@@ -59,7 +66,7 @@ def test_completions_are_in_order_and_advantages_those_of_their_group(engine, pr
     ("batch", [v / (5 / 4) ** 0.5 for v in (-1.5, -0.5, 0.5, 1.5)]),
 ])  # fmt: skip
 def test_scales_of_advantages(engine, prompts, scale, wanted):
-    assert collect(engine, prompts[:2], scale=scale).advantages == pytest.approx(wanted * 2, rel=1e-5)
+    assert collect(engine, prompts[:2], advantages=Advantages(scale)).advantages == pytest.approx(wanted * 2, rel=1e-5)
 
 
 def test_noise_depends_on_seed_and_rollout(engine, prompts):
@@ -101,7 +108,7 @@ def test_overlong_penalty_is_part_of_the_total(engine, prompts):
     def equal(completions):
         return [1.0] * len(completions)
 
-    found = collect(engine, prompts[:3], equal, overlong_buffer=3)
+    found = collect(engine, prompts[:3], equal, advantages=Advantages(overlong_buffer=3))
     for completion, total in zip(found.completions, totals_of(found), strict=True):
         assert total == pytest.approx(1.0 - max(0, len(completion.token_ids) - 3) / 3)
 
@@ -136,7 +143,11 @@ def dynamic(engine, prompts, useful, each=2, attempts=3, function=None):
 
     stock = Stock(prompts[2:], each)
     found = collect(
-        engine, prompts[:2], function or mark, more=stock, dynamic_sampling=DynamicSampling("mark", attempts)
+        engine,
+        prompts[:2],
+        function or mark,
+        more=stock,
+        advantages=Advantages(dynamic_sampling=DynamicSampling("mark", attempts)),
     )
     groups = [found.completions[i].prompt.id for i in range(0, len(found.completions), 4)]
     assert len(found.completions) == 8
@@ -177,7 +188,7 @@ def test_dynamic_sampling_drops_unscored_groups_and_keeps_those_that_cannot_be_j
         return [0.5] * len(completions)
 
     rewards = [FunctionReward(mark, name="mark"), FunctionReward(chat)]
-    collector = RolloutCollector(engine, rewards, dynamic_sampling=DynamicSampling("mark"))
+    collector = RolloutCollector(engine, rewards, Advantages(dynamic_sampling=DynamicSampling("mark")))
     found = compared(collector, prompts[:2], more=Stock(prompts[2:], 2))
     assert [c.prompt.id for c in found.completions[::4]] == [ids[0], ids[2]]
 

@@ -36,8 +36,10 @@ from r1lit.rewards import Reward
 from r1lit.rollout import NativeEngine
 from r1lit.rollout.teacher import ServerTeacher
 from r1lit.training.collector import RolloutCollector, describe
+from r1lit.training.measuring import Measuring
 from r1lit.training.minibatches import MicroBatch, micro_batches, random_minibatches, shapes_of
-from r1lit.training.rollout_module import RolloutModule, mean_metrics
+from r1lit.training.rollout_loop import Limits, RolloutLoop, mean_metrics
+from r1lit.training.stage import StageModule
 from r1lit.training.teachers import PolicyTeacher, Teacher
 from r1lit.types import Completion, Prompt, RolloutEngine, SamplingParams
 
@@ -64,7 +66,7 @@ class Divergence:
         check_divergence(self.kind, self.beta, self.top_k, self.temperature)
 
 
-class DistillModule(RolloutModule):
+class DistillModule(StageModule):
     """Trains a student on its own samples towards a teacher.
 
     Give either ``teacher`` or ``server``. Both must have the student's vocabulary; each reads the question by its own
@@ -83,8 +85,7 @@ class DistillModule(RolloutModule):
             0.95, 16 samples and the length limit of training.
         divergence: What is minimized.
         max_rollouts: Where training ends; None leaves it to the other limits and the Trainer.
-        max_tokens_sampled: Training also ends after the rollout in which so many tokens were sampled in all.
-        max_wall_s: Training also ends after the rollout in which it has lasted so many seconds.
+        limits: Where training ends as well.
         minibatches: Policy updates of one rollout.
         micro_batch_tokens: Tokens in one forward and backward, the memory budget.
         gradient_clip_norm: Largest norm of the gradient; None does not clip.
@@ -108,8 +109,7 @@ class DistillModule(RolloutModule):
         evaluation: SamplingParams | None = None,
         divergence: Divergence = Divergence(),
         max_rollouts: int | None = None,
-        max_tokens_sampled: int | None = None,
-        max_wall_s: float | None = None,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
         minibatches: int = 1,
         micro_batch_tokens: int = 16384,
         gradient_clip_norm: float | None = 1.0,
@@ -119,20 +119,23 @@ class DistillModule(RolloutModule):
         for name, value in (("minibatches", minibatches), ("micro_batch_tokens", micro_batch_tokens)):
             if value < 1:
                 raise InputError(f"model.{name} is {value}; give at least 1")
+        measuring = Measuring(policy, engine, rewards, evaluation, sampling.max_new_tokens, seed)
+        collector = RolloutCollector(measuring.engine, measuring.rewards, monitor_only=True)
         super().__init__(
             policy,
             optimizer=optimizer,
             scheduler=scheduler,
-            rewards=rewards,
-            sampling=sampling,
-            evaluation=evaluation,
-            max_rollouts=max_rollouts,
-            max_tokens_sampled=max_tokens_sampled,
-            max_wall_s=max_wall_s,
-            minibatches=minibatches,
-            inner_epochs=1,
             gradient_clip_norm=gradient_clip_norm,
-            engine=engine,
+            measuring=measuring,
+            loop=RolloutLoop(
+                collector,
+                sampling,
+                max_rollouts=max_rollouts,
+                limits=limits,
+                minibatches=minibatches,
+                inner_epochs=1,
+                seed=seed,
+            ),
             seed=seed,
         )
         if server is not None and (divergence.temperature != 1 or divergence.top_k is not None):
@@ -143,7 +146,6 @@ class DistillModule(RolloutModule):
         self.teacher: Teacher = _teacher(teacher, server)
         self.divergence = divergence
         self.micro_batch_tokens = micro_batch_tokens
-        self.collector = RolloutCollector(self.engine, self.rewards, monitor_only=True)
         self.vocabulary = shared_vocabulary(
             policy.tokenizer, self.teacher.tokenizer, policy.init_from, self.teacher.name
         )
@@ -183,14 +185,14 @@ class DistillModule(RolloutModule):
 
     def training_step(self, prompts: list[Prompt], batch_idx: int) -> None:
         """One rollout of the student's: sample, then for each minibatch the divergence and a step."""
-        rollout = self.sample(prompts)
+        rollout = self.loop.sample(self, prompts)
         completions = rollout.completions
         updates = []
-        for rows in random_minibatches(len(completions), self.minibatches, self.seed, rollout.index, 0):
+        for rows in random_minibatches(len(completions), self.loop.minibatches, self.seed, rollout.index, 0):
             updates.append(self._step({"loss": self._gradient(completions, rows)}))
         # All but what rewards and groups are to reinforcement learning.
         found = {name: value for name, value in describe(rollout).items() if name not in _OF_REWARDS}
-        self.finish(rollout, mean_metrics(updates) | found)
+        self.loop.finish(self, rollout, mean_metrics(updates) | found)
 
     def _gradient(self, completions: Sequence[Completion], rows: Sequence[int]) -> float:
         """Leaves the gradient of a minibatch in the parameters. Returns its loss, the same on every rank."""

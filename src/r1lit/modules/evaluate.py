@@ -23,9 +23,9 @@ from r1lit.rewards.base import check_names
 from r1lit.rollout import NativeEngine
 from r1lit.samples.table import FILE, SamplesFile, prompt_columns
 from r1lit.training.collector import for_rollout
+from r1lit.training.measuring import EVALUATION_ROLLOUT
 from r1lit.training.resumable_sampling import ResumableSampler
 from r1lit.training.sampling_module import SamplingModule
-from r1lit.training.stage import EVALUATION_ROLLOUT
 from r1lit.types import RolloutEngine, SamplingParams
 
 SAMPLES = FILE

@@ -21,14 +21,16 @@ from r1lit.policy.sharding import reshard
 from r1lit.rewards import Reward
 from r1lit.rewards.base import check_names
 from r1lit.rollout import NativeEngine
-from r1lit.training.collector import AdvantageScale, DynamicSampling, RolloutCollector, describe
+from r1lit.training.collector import Advantages, RolloutCollector, describe
 from r1lit.training.learner import Learner
+from r1lit.training.measuring import Measuring
 from r1lit.training.objective import Objective
-from r1lit.training.rollout_module import RolloutModule, mean_metrics
+from r1lit.training.rollout_loop import Limits, RolloutLoop, mean_metrics
+from r1lit.training.stage import StageModule
 from r1lit.types import Prompt, RolloutEngine, SamplingParams
 
 
-class GRPOModule(RolloutModule):
+class GRPOModule(StageModule):
     """Trains a policy by group-relative policy optimization.
 
     Args:
@@ -41,15 +43,12 @@ class GRPOModule(RolloutModule):
             0.95, 16 samples and the length limit of training.
         objective: The surrogate and its settings.
         max_rollouts: Where training ends; None leaves it to the other limits and the Trainer.
-        max_tokens_sampled: Training also ends after the rollout in which so many tokens were sampled in all.
-        max_wall_s: Training also ends after the rollout in which it has lasted so many seconds.
+        limits: Where training ends as well.
         minibatches: Policy updates of one pass over a rollout.
         inner_epochs: Passes over a rollout.
         micro_batch_tokens: Tokens in one forward and backward, the memory budget; a prompt counts once for those of
             its completions that are together.
-        advantage_scale: How advantages are scaled; see ``RolloutCollector``.
-        overlong_buffer: Tokens of DAPO's soft penalty for long completions; 0 has none, as the paper.
-        dynamic_sampling: Replace groups without a signal; off as in the paper.
+        advantages: How completions of a group are compared.
         gradient_clip_norm: Largest norm of the gradient; None does not clip.
         engine: Makes the rollout engine from the policy.
         seed: Of sampling noise and minibatches.
@@ -70,41 +69,37 @@ class GRPOModule(RolloutModule):
         evaluation: SamplingParams | None = None,
         objective: Objective = Objective(),  # noqa: B008 - frozen
         max_rollouts: int | None = None,
-        max_tokens_sampled: int | None = None,
-        max_wall_s: float | None = None,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
         minibatches: int = 1,
         inner_epochs: int = 1,
         micro_batch_tokens: int = 16384,
-        advantage_scale: AdvantageScale = "group",
-        overlong_buffer: int = 0,
-        dynamic_sampling: DynamicSampling | None = None,
+        advantages: Advantages = Advantages(),  # noqa: B008 - frozen
         gradient_clip_norm: float | None = 1.0,
         engine: Callable[[Policy], RolloutEngine] = NativeEngine,
         seed: int = 0,
         placebo: bool = False,
     ) -> None:
         _check_settings(rewards, sampling, minibatches, inner_epochs, micro_batch_tokens)
+        measuring = Measuring(policy, engine, rewards, evaluation, sampling.max_new_tokens, seed)
+        collector = RolloutCollector(measuring.engine, rewards, advantages, placebo)
         super().__init__(
             policy,
             optimizer=optimizer,
             scheduler=scheduler,
-            rewards=rewards,
-            sampling=sampling,
-            evaluation=evaluation,
-            max_rollouts=max_rollouts,
-            max_tokens_sampled=max_tokens_sampled,
-            max_wall_s=max_wall_s,
-            minibatches=minibatches,
-            inner_epochs=inner_epochs,
             gradient_clip_norm=gradient_clip_norm,
-            engine=engine,
+            measuring=measuring,
+            loop=RolloutLoop(
+                collector,
+                sampling,
+                max_rollouts=max_rollouts,
+                limits=limits,
+                minibatches=minibatches,
+                inner_epochs=inner_epochs,
+                seed=seed,
+            ),
             seed=seed,
         )
-        self.objective = objective
-        self.placebo = placebo
-        self.collector = RolloutCollector(
-            self.engine, rewards, advantage_scale, placebo, overlong_buffer, dynamic_sampling
-        )
+        self.objective, self.placebo = objective, placebo
         # With LoRA the policy is its own reference, by turning its adapter off; else that is a second model.
         self.policy.keeps_reference = bool(objective.beta)
         self.reference = policy.clone_unbuilt() if objective.beta and policy.lora is None else None
@@ -143,13 +138,13 @@ class GRPOModule(RolloutModule):
 
     def training_step(self, prompts: list[Prompt], batch_idx: int) -> None:
         """One rollout: sample and score, advantages, then for each minibatch the loss and a step."""
-        rollout = self.sample(prompts)
-        rollout = self.collector.compare(rollout, self.sampling.n)
+        rollout = self.loop.sample(self, prompts)
+        rollout = self.loop.collector.compare(rollout, self.sampling.n)
         updates = []
         for minibatch in self.learner.minibatches_of(rollout):
             metrics = self.learner.gradient(rollout, minibatch, self._backward)
             updates.append(self._step(metrics))
-        self.finish(rollout, mean_metrics(updates) | describe(rollout))
+        self.loop.finish(self, rollout, mean_metrics(updates) | describe(rollout))
 
     # The reference policy
 

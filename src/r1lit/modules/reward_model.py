@@ -20,10 +20,10 @@ from r1lit.functional.preferences import pairwise_loss, pointwise_loss
 from r1lit.modules.preference_measures import judged, preference_measures
 from r1lit.policy import Policy, RewardModel
 from r1lit.policy.scorer import Loss
-from r1lit.training.updates import UpdatingModule
+from r1lit.training.stage import StageModule
 
 
-class RewardModelModule(UpdatingModule):
+class RewardModelModule(StageModule):
     """Trains a reward model on preferences.
 
     The data module must be a ``PreferenceDataModule``. The paper trains one epoch in batches of 256 at a rate of 6e-6,
@@ -56,12 +56,17 @@ class RewardModelModule(UpdatingModule):
         seed: int = 0,
     ) -> None:
         # A reward model is built, sharded and saved as a policy is, but gives no log-probabilities.
-        super().__init__(cast(Policy, policy), optimizer, scheduler, gradient_clip_norm)
+        super().__init__(
+            cast(Policy, policy),
+            optimizer=optimizer,
+            scheduler=scheduler,
+            gradient_clip_norm=gradient_clip_norm,
+            seed=seed,
+        )
         if max_updates is not None and max_updates < 1:
             raise InputError(f"model.max_updates is {max_updates}; give at least 1")
         self.loss: Loss = loss
         self.max_updates = max_updates
-        self.seed = seed
         self._scores: dict[int, list[float]] = {}
         """Of held-out items, by their place; this rank's."""
 

@@ -19,6 +19,7 @@ from r1lit.errors import InputError
 from r1lit.policy import PackedBatch, Policy
 from r1lit.rewards import Reward
 from r1lit.rollout import NativeEngine
+from r1lit.training.measuring import Measuring
 from r1lit.training.stage import StageModule
 from r1lit.types import RolloutEngine, SamplingParams
 
@@ -60,15 +61,12 @@ class SFTModule(StageModule):
         engine: Callable[[Policy], RolloutEngine] = NativeEngine,
         seed: int = 0,
     ) -> None:
-        evaluation = evaluation or SamplingParams(n=16, temperature=0.6, top_p=0.95)
         super().__init__(
             policy,
             optimizer=optimizer,
             scheduler=scheduler,
-            rewards=rewards,
-            evaluation=evaluation,
             gradient_clip_norm=gradient_clip_norm,
-            engine=engine,
+            measuring=Measuring(policy, engine, rewards, evaluation, seed=seed),
             seed=seed,
         )
         if max_updates is not None and max_updates < 1:

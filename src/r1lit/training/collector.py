@@ -39,6 +39,19 @@ class DynamicSampling:
             raise InputError(f"dynamic_sampling.max_attempts is {self.max_attempts}; give at least 1")
 
 
+@dataclass(frozen=True)
+class Advantages:
+    """How completions of a group are compared; the defaults are the paper's."""
+
+    scale: AdvantageScale = "group"
+    """By the group's standard deviation (the paper), by none (Dr. GRPO), by the batch's, or against the mean of the
+    others (``rloo``)."""
+    overlong_buffer: int = 0
+    """Tokens before the limit within which DAPO's soft penalty grows to -1; 0 has none."""
+    dynamic_sampling: DynamicSampling | None = None
+    """Replace groups without a signal; None keeps all."""
+
+
 @dataclass(frozen=True, slots=True)
 class RolloutRequest:
     """What a rollout is to be like."""
@@ -59,11 +72,8 @@ class RolloutCollector:
     Args:
         engine: Samples the completions.
         rewards: Score them.
-        scale: How advantages are scaled: by the group's standard deviation (the paper), by none (Dr. GRPO), by the
-            batch's, or against the mean of the others (RLOO).
+        advantages: How completions are compared.
         shuffled_rewards: The placebo: totals are shuffled among the completions of the rollout.
-        overlong_buffer: Tokens before the limit within which DAPO's soft penalty grows to -1; 0 has none.
-        dynamic_sampling: Drop groups without a signal; None keeps all.
         monitor_only: Whether the rewards only monitor, as in distillation: there may be none, and no total is made.
     """
 
@@ -71,21 +81,19 @@ class RolloutCollector:
         self,
         engine: RolloutEngine,
         rewards: Sequence[Reward],
-        scale: AdvantageScale = "group",
+        advantages: Advantages = Advantages(),
         shuffled_rewards: bool = False,
-        overlong_buffer: int = 0,
-        dynamic_sampling: DynamicSampling | None = None,
         monitor_only: bool = False,
     ) -> None:
         names = [reward.name for reward in rewards]
+        dynamic_sampling = advantages.dynamic_sampling
         if dynamic_sampling and dynamic_sampling.reward not in names:
             raise InputError(
                 f"dynamic_sampling.reward is {dynamic_sampling.reward!r}, which is none of the rewards: "
                 + ", ".join(names)
             )
-        self.engine, self.rewards, self.scale = engine, rewards, scale
-        self.shuffled_rewards, self.overlong_buffer = shuffled_rewards, overlong_buffer
-        self.dynamic_sampling, self.monitor_only = dynamic_sampling, monitor_only
+        self.engine, self.rewards, self.advantages = engine, rewards, advantages
+        self.shuffled_rewards, self.monitor_only = shuffled_rewards, monitor_only
 
     def collect(self, prompts: Sequence[Prompt], request: RolloutRequest) -> Rollout:
         """Samples and scores a group for each prompt; the rollout has no advantages yet.
@@ -101,7 +109,7 @@ class RolloutCollector:
         """
         sampled = self._sample(prompts, request)
         tokens, dropped = _tokens(sampled), 0
-        if self.dynamic_sampling and request.more_prompts:
+        if self.advantages.dynamic_sampling and request.more_prompts:
             sampled, dropped, tokens = self._refill(sampled, len(prompts), request)
         scored = tuple(self._with_final_totals(sampled, request.sampling))
         return Rollout(request.sampling.rollout, scored, (0.0,) * len(scored), tokens, dropped)
@@ -112,10 +120,10 @@ class RolloutCollector:
             [float("nan") if s.total is None else s.total for s in rollout.scored], dtype=torch.float64
         )
         groups = torch.arange(len(totals)) // group_size
-        if self.scale == "rloo":
+        if self.advantages.scale == "rloo":
             advantages = rloo_advantages(totals, groups)
         else:
-            advantages = group_advantages(totals, groups, self.scale)
+            advantages = group_advantages(totals, groups, self.advantages.scale)
         return replace(rollout, advantages=tuple(advantages.tolist()))
 
     def _sample(self, prompts: Sequence[Prompt], request: RolloutRequest) -> list[ScoredCompletion]:
@@ -177,7 +185,7 @@ class RolloutCollector:
         self, sampled: list[ScoredCompletion], wanted: int, request: RolloutRequest
     ) -> tuple[list[ScoredCompletion], int, int]:
         """Replaces groups without a signal. Returns what is kept, groups dropped, and tokens sampled in all."""
-        settings, n = self.dynamic_sampling, request.sampling.n
+        settings, n = self.advantages.dynamic_sampling, request.sampling.n
         assert settings is not None
         assert request.more_prompts is not None
         kept: list[ScoredCompletion] = []
@@ -201,9 +209,9 @@ class RolloutCollector:
         self, sampled: Sequence[ScoredCompletion], sampling: SamplingParams
     ) -> Iterator[ScoredCompletion]:
         totals = [s.total for s in sampled]
-        if self.overlong_buffer:
+        if self.advantages.overlong_buffer:
             lengths = torch.tensor([s.completion.tokens for s in sampled])
-            penalties = overlong_penalty(lengths, sampling.max_new_tokens, self.overlong_buffer).tolist()
+            penalties = overlong_penalty(lengths, sampling.max_new_tokens, self.advantages.overlong_buffer).tolist()
             totals = [None if t is None else t + p for t, p in zip(totals, penalties, strict=True)]
         if self.shuffled_rewards:
             random.Random(f"r1lit/placebo/{sampling.seed}/{sampling.rollout}").shuffle(totals)
