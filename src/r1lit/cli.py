@@ -257,7 +257,8 @@ def rollouts_for(steps: int, settings: Namespace) -> int:
     """How many whole rollouts make at least ``steps`` policy updates."""
     if steps < 1:
         raise InputError(f"stage.steps is {steps}; give at least 1 policy update")
-    return math.ceil(steps / (settings.get("minibatches", 1) * settings.get("inner_epochs", 1)))
+    updates: int = settings.get("minibatches", 1) * settings.get("inner_epochs", 1)
+    return math.ceil(steps / updates)
 
 
 def is_first_process() -> bool:

@@ -306,7 +306,7 @@ def _learning_s(trainer: Trainer, module: StageModule, done: Sequence[Completion
         batch = MicroBatch.of(part, module.policy.device)
         began = time.perf_counter()
         with trainer.precision_plugin.train_step_context():
-            loss = module.policy.packed_logprobs(batch.packed, module.sampling.temperature).logprobs.sum()
+            loss = module.measuring.policy.packed_logprobs(batch.packed, module.sampling.temperature).logprobs.sum()
         loss.backward()
         module.policy.zero_grad(set_to_none=True)
     return (time.perf_counter() - began) / max(1, sum(completion.tokens for completion in some))

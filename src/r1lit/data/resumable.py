@@ -35,7 +35,8 @@ class ResumableDataModule(LightningDataModule):
         if self.trainer is None:
             return self._position
         # Lightning declares the tracker's base class, which has no such count.
-        return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
+        done: int = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
+        return done
 
     @property
     def measures(self) -> bool:

@@ -105,7 +105,7 @@ def _rounds_to(fraction: Answer, decimal: Answer) -> bool:
     digits = len(decimal.text.lstrip("+-0.").replace(".", "").replace(",", ""))
     if fraction.value.denominator == 1 or digits < _ROUNDED_DIGITS:
         return False
-    return 2 * abs(fraction.value - decimal.value) * 10**decimal.places <= 1
+    return bool(2 * abs(fraction.value - decimal.value) * 10**decimal.places <= 1)
 
 
 def _hopeless(ours: Answer, theirs: Answer) -> bool:

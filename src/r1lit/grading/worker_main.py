@@ -44,7 +44,8 @@ def math_checker() -> Callable[[dict[str, Any]], Reply]:
 
     def read(latex: str) -> list[Any]:
         text = rf"\boxed{{{latex}}}"
-        return parse(text, config, fallback_mode="no_fallback", parsing_timeout=None, raise_on_error=True)
+        found: list[Any] = parse(text, config, fallback_mode="no_fallback", parsing_timeout=None, raise_on_error=True)
+        return found
 
     def check(request: dict[str, Any]) -> Reply:
         gold, given = read(request["gold"]), read(request["answer"])

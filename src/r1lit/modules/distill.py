@@ -29,6 +29,7 @@ from r1lit.functional.distillation import (
     chunked_divergence,
 )
 from r1lit.policy import PackedBatch, Policy
+from r1lit.policy.backbone import Backbone
 from r1lit.policy.heads import output_head
 from r1lit.policy.logprobs import packed_states
 from r1lit.policy.vocabulary import shared_vocabulary
@@ -97,6 +98,8 @@ class DistillModule(StageModule):
             number is out of range.
     """
 
+    policy: Policy
+
     def __init__(
         self,
         policy: Policy,
@@ -152,7 +155,7 @@ class DistillModule(StageModule):
 
     # Lightning
 
-    def policies(self) -> list[Policy]:
+    def policies(self) -> list[Backbone]:
         """The student and, to train it, a teacher in this process."""
         if isinstance(self.teacher, PolicyTeacher) and self.trainer.state.fn == TrainerFn.FITTING:
             return [self.policy, self.teacher.policy]

@@ -17,6 +17,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
 from r1lit.errors import InputError
 from r1lit.policy import Policy
+from r1lit.policy.backbone import Backbone
 from r1lit.policy.sharding import reshard
 from r1lit.rewards import Reward
 from r1lit.rewards.base import check_names
@@ -58,6 +59,8 @@ class GRPOModule(StageModule):
         InputError: For a group of one, sampling without noise or with filters, rewards that share a name, minibatches
             that do not divide the rollout (told when the data are known), or precision ``16-mixed``.
     """
+
+    policy: Policy
 
     def __init__(
         self,
@@ -116,7 +119,7 @@ class GRPOModule(StageModule):
 
     # Lightning
 
-    def policies(self) -> list[Policy]:
+    def policies(self) -> list[Backbone]:
         """The policy, and the frozen reference policy where the KL term needs a second model."""
         return [self.policy] if self.reference is None else [self.policy, self.reference]
 

@@ -5,7 +5,6 @@ whatever the micro-batches or the number of processes.
 """
 
 import time
-from typing import cast
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -18,7 +17,7 @@ from r1lit.errors import InputError
 from r1lit.functional.estimators import Interval
 from r1lit.functional.preferences import pairwise_loss, pointwise_loss
 from r1lit.modules.preference_measures import judged, preference_measures
-from r1lit.policy import Policy, RewardModel
+from r1lit.policy import RewardModel
 from r1lit.policy.scorer import Loss
 from r1lit.training.stage import StageModule
 
@@ -42,6 +41,7 @@ class RewardModelModule(StageModule):
         InputError: For a number out of range, or data of another kind than the loss.
     """
 
+    policy: RewardModel
     unit = "batch"
     noted_by_measuring = True
 
@@ -57,7 +57,7 @@ class RewardModelModule(StageModule):
     ) -> None:
         # A reward model is built, sharded and saved as a policy is, but gives no log-probabilities.
         super().__init__(
-            cast(Policy, policy),
+            policy,
             optimizer=optimizer,
             scheduler=scheduler,
             gradient_clip_norm=gradient_clip_norm,
@@ -69,11 +69,6 @@ class RewardModelModule(StageModule):
         self.max_updates = max_updates
         self._scores: dict[int, list[float]] = {}
         """Of held-out items, by their place; this rank's."""
-
-    @property
-    def reward_model(self) -> RewardModel:
-        """The reward model."""
-        return cast(RewardModel, self.policy)
 
     @property
     def batches_done(self) -> int:
@@ -106,8 +101,8 @@ class RewardModelModule(StageModule):
             kind = "pairs" if data.is_pairwise else "labelled replies"
             raise InputError(f"model.loss is {self.loss}, but the data are {kind}; change one of them")
         data.max_updates = self.max_updates
-        data.connect(self.reward_model)
-        self.reward_model.note(loss=self.loss)
+        data.connect(self.policy)
+        self.policy.note(loss=self.loss)
 
     def total_updates(self) -> int:
         """Those of ``max_updates``, or of the data's epochs."""
@@ -144,7 +139,7 @@ class RewardModelModule(StageModule):
 
     def _forward(self, part: PreferencePart) -> Tensor:
         """Scores [n, 2] of pairs, chosen first, or [n, 1]; of a part without items, the one score of its row [1, 1]."""
-        scores: Tensor = self.reward_model(part.input_ids.to(self.device), part.attention_mask.to(self.device))
+        scores: Tensor = self.policy(part.input_ids.to(self.device), part.attention_mask.to(self.device))
         return scores.view(2, -1).T if part.places and self.loss == "pairwise" else scores[:, None]
 
     def _losses(self, scores: Tensor, part: PreferencePart) -> Tensor:
@@ -194,7 +189,7 @@ class RewardModelModule(StageModule):
         held = judged(data.val_items, [scores[place] for place in range(len(data.val_items))])
         train = judged(data.train_items, [[0.0] * len(item.rows) for item in data.train_items])
         found = preference_measures(held, train)
-        self.reward_model.note(mean=found["score_mean"]["value"], std=found["score_std"]["value"])
+        self.policy.note(mean=found["score_mean"]["value"], std=found["score_std"]["value"])
         return found
 
     def _gathered(self) -> dict[int, list[float]]:

@@ -47,6 +47,8 @@ class SFTModule(StageModule):
         InputError: For a number out of range, or a data module of another kind.
     """
 
+    policy: Policy
+
     unit = "batch"
 
     def __init__(

@@ -6,7 +6,8 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy
 from transformers import PretrainedConfig, PreTrainedModel
 
 from r1lit.policy.loading import max_context
@@ -27,12 +28,25 @@ class Backbone(nn.Module):
 
     lm: PreTrainedModel
     config: PretrainedConfig
+    init_from: str
 
     def __init__(self, gradient_checkpointing: bool) -> None:
         super().__init__()
         self.gradient_checkpointing = gradient_checkpointing
         self.weights_loaded = False
         self._buffer_values: dict[str, Tensor] = {}
+
+    def build(self, meta: bool = False) -> None:
+        """Makes ``lm`` with parameters that hold nothing yet; with ``meta``, they take no memory either."""
+        raise NotImplementedError
+
+    def shard(self, mesh: DeviceMesh, mp_policy: MixedPrecisionPolicy | None = None) -> None:
+        """Applies FSDP2, in place."""
+        raise NotImplementedError
+
+    def load_weights(self) -> None:
+        """Reads the weights from ``init_from`` into the parameters as they are."""
+        raise NotImplementedError
 
     def _finish_build(self, meta: bool) -> None:
         """Prepares a new ``lm``; with ``meta``, its parameters go on taking no memory."""

@@ -110,7 +110,8 @@ def read_config(source: ModelSource) -> PreTrainedConfig:
         InputError: If the source cannot be reached.
     """
     try:
-        return AutoConfig.from_pretrained(source.location, **source.kwargs)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(source.location, **source.kwargs)
+        return config
     except (OSError, ValueError) as error:
         raise _unreadable(source, "model", error) from error
 

@@ -175,7 +175,7 @@ def _switch(lm: nn.Module, adapter: str | None) -> None:
 
 def _product(weight: Tensor, a: Tensor, b: Tensor, layer: Any) -> Tensor:
     """The plain weight of an adapted layer, rounded once, to the base's dtype."""
-    delta = (b.float() @ a.float()) * layer.scaling[TRAINED]
+    delta: Tensor = (b.float() @ a.float()) * layer.scaling[TRAINED]
     return (weight.float() + (delta.T if layer.fan_in_fan_out else delta)).to(weight.dtype)
 
 

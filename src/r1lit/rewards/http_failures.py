@@ -26,7 +26,7 @@ class Waits:
 
     def next(self) -> float:
         """Seconds to wait before the next try."""
-        wait = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**self.tries)
+        wait: float = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**self.tries)
         self.tries += 1
         return wait * random.uniform(0.5, 1.0)
 

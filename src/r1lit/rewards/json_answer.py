@@ -92,11 +92,12 @@ class JSONReward(Reward):
 
 
 def _own_schema(prompt: Prompt, where: str) -> Mapping[str, Any] | bool | None:
-    schema: Any = prompt.meta[SCHEMA]
+    schema: Mapping[str, Any] | bool | str | None = prompt.meta[SCHEMA]
     if not isinstance(schema, str):
         return schema
     try:
-        return json.loads(schema)
+        read: Mapping[str, Any] | bool | None = json.loads(schema)
+        return read
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not JSON ({error})") from error
 

@@ -176,7 +176,8 @@ def _parquet(path: Path) -> Iterable[Row]:
     from pyarrow import parquet
 
     try:
-        return parquet.ParquetFile(path).read().to_pylist()
+        rows: list[Row] = parquet.ParquetFile(path).read().to_pylist()
+        return rows
     except pyarrow.ArrowException as error:
         raise InputError(f"{path}: not a readable Parquet file: {' '.join(str(error).split())}") from error
 

@@ -8,12 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from r1lit.policy import Policy
 from r1lit.tiny_world.corpus import TextBatch
 from r1lit.training.policy_module import PolicyModule
 
 
 class BaseModule(PolicyModule):
     """Next-token prediction on whole documents: the mean negative log-likelihood of all tokens but the first."""
+
+    policy: Policy
 
     def training_step(self, batch: TextBatch, batch_idx: int) -> Tensor:
         """The loss of a batch, in nats per token."""

@@ -43,6 +43,7 @@ class Measuring:
         if sampling is None:
             sampling = SamplingParams(n=16, temperature=0.6, top_p=0.95)
             sampling = sampling if max_new_tokens is None else replace(sampling, max_new_tokens=max_new_tokens)
+        self.policy = policy
         self.engine, self.rewards, self.sampling, self.seed = engine(policy), list(rewards), sampling, seed
         self.measures = Measures(self.rewards)
 

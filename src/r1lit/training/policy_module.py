@@ -10,11 +10,11 @@ from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.optim import Optimizer
 
 from r1lit.functional.estimators import Interval
-from r1lit.policy import Policy
+from r1lit.policy.backbone import Backbone
 
 
 class PolicyModule(LightningModule):
-    """A LightningModule around a ``Policy``.
+    """A LightningModule around a ``Policy``, or a ``RewardModel``.
 
     The policy is only named when the module is made. It is built in ``configure_model``, which Lightning calls once the
     devices are known: whole under DDP or on one device, on the meta device and sharded under ``FSDP2Strategy``, which
@@ -27,6 +27,8 @@ class PolicyModule(LightningModule):
         gradient_clip_norm: Largest norm of the gradient; None does not clip.
     """
 
+    policy: Backbone | None
+    """What is trained, or samples; None where something else than a model of ours does."""
     unit = "rollout"
     """What a training batch is called in ``metrics.csv``."""
     subcommands: ClassVar[tuple[str, ...]] = ("fit", "validate", "test")
@@ -36,7 +38,7 @@ class PolicyModule(LightningModule):
 
     def __init__(
         self,
-        policy: Policy,
+        policy: Backbone | None,
         optimizer: OptimizerCallable,
         scheduler: LRSchedulerCallable | None = None,
         gradient_clip_norm: float | None = 1.0,
@@ -70,9 +72,9 @@ class PolicyModule(LightningModule):
     def sync_reference(self) -> None:
         """Makes the reference policy a hard copy of the policy; here there is none."""
 
-    def policies(self) -> list[Policy]:
-        """The policies to build: the trained one first, then frozen ones."""
-        return [self.policy]
+    def policies(self) -> list[Backbone]:
+        """The models to build: the trained one first, then frozen ones."""
+        return [] if self.policy is None else [self.policy]
 
     def configure_model(self) -> None:
         """Builds the policies that are not built yet; Lightning calls this for every fit, validate and test."""
@@ -107,7 +109,8 @@ class PolicyModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The injected optimizer over the trained policy, with its schedule if there is one."""
-        optimizer: Optimizer = self.optimizer_factory([p for p in self.policy.parameters() if p.requires_grad])
+        trained = [p for policy in self.policies()[:1] for p in policy.parameters() if p.requires_grad]
+        optimizer: Optimizer = self.optimizer_factory(trained)
         if self.scheduler_factory is None:
             return optimizer
         return [optimizer], [{"scheduler": self.scheduler_factory(optimizer), "interval": "step"}]

@@ -1,7 +1,7 @@
 """What modules share that sample and train nothing: evaluation, rejection sampling and the judging of pairs."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 
@@ -24,6 +24,8 @@ class SamplingModule(PolicyModule):
         InputError: If both or none of policy and other engine are given.
     """
 
+    policy: Policy | None
+
     other_key: ClassVar[str] = "teacher"
     """What the configuration calls the other engine."""
     purpose: ClassVar[str] = "sampling"
@@ -33,17 +35,13 @@ class SamplingModule(PolicyModule):
         self, policy: Policy | None, engine: Callable[[Policy], RolloutEngine], other: RolloutEngine | None
     ) -> None:
         # Nothing is trained: the optimizer is never made.
-        super().__init__(cast(Policy, policy), torch.optim.SGD)
+        super().__init__(policy, torch.optim.SGD)
         if (policy is None) == (other is None):
             raise InputError(
                 f"give either model.policy (a checkpoint) or model.{self.other_key} (an engine such as OpenAIEngine); "
                 f"with a {self.other_key} say --model.policy null"
             )
         self.engine = engine(policy) if other is None else other  # type: ignore[arg-type] # one of the two is set
-
-    def policies(self) -> list[Policy]:
-        """The policy, where there is one."""
-        return [] if self.policy is None else [self.policy]
 
     def configure_optimizers(self) -> None:
         """None."""

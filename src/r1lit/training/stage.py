@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor
 from r1lit.callbacks.base import rollout_callbacks
 from r1lit.data.prompts import PromptDataModule
 from r1lit.errors import InputError, TrainingError
-from r1lit.policy import Policy
+from r1lit.policy.backbone import Backbone
 from r1lit.rewards import Reward
 from r1lit.training.measuring import Measuring
 from r1lit.training.policy_module import PolicyModule
@@ -45,9 +45,11 @@ class StageModule(PolicyModule):
             the context.
     """
 
+    policy: Backbone
+
     def __init__(
         self,
-        policy: Policy,
+        policy: Backbone,
         *,
         optimizer: OptimizerCallable,
         scheduler: LRSchedulerCallable | None = None,
@@ -131,7 +133,7 @@ class StageModule(PolicyModule):
 
     def _connect(self, data: PromptDataModule, longest: int) -> None:
         """Has prompts checked that are answered in at most ``longest`` tokens."""
-        data.connect(self.policy.encode_prompt, self.policy.max_context - longest)
+        data.connect(self.measuring.policy.encode_prompt, self.policy.max_context - longest)
 
     def _check_context(self, name: str, length: int) -> None:
         context = self.policy.max_context
