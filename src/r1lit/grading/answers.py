@@ -8,7 +8,9 @@ import re
 import warnings
 
 from r1lit.grading.lists import same_parts
-from r1lit.grading.normalize import MAX_LENGTH, Answer, normalize, read_number
+from r1lit.grading.normalize import MAX_LENGTH, Answer, normalize
+from r1lit.grading.numerals import compact, read_number
+from r1lit.grading.statements import as_intervals, split_equation, tells_a_value
 from r1lit.grading.workers import Job, run_jobs
 
 TIMEOUT_S = 5.0
@@ -78,9 +80,37 @@ def compare(answer: str, gold: str) -> bool | Job:
         return True
     if (decided := same_parts(ours, theirs)) is not None:
         return decided and not _disagree(ours.label, theirs.label)
+    if (stated := _statements(ours, theirs)) is not None:
+        return stated
     if theirs.words or _hopeless(ours, theirs):
         return False
-    return Job("math", {"answer": ours.latex, "gold": theirs.latex})
+    mine, due = as_intervals(ours.spaced), as_intervals(theirs.spaced)
+    if (mine or due) and (mine or ours.text) == (due or theirs.text):
+        return True
+    return Job("math", {"answer": mine or ours.latex, "gold": due or theirs.latex})
+
+
+def _statements(ours: Answer, theirs: Answer) -> bool | Job | None:
+    """Compares equations side by side; None where neither is one, or one of them is no statement of a value."""
+    (left, right), (other_left, other_right) = _sides(ours), _sides(theirs)
+    if not left and not other_left:
+        return None
+    if left and other_left:
+        if left == other_left:
+            return compare(right, other_right)
+        if tells_a_value(left) or tells_a_value(other_left) or (ours.label and theirs.label):
+            return False
+        return Job("math", {"answer": f"{left}={right}", "gold": f"{other_left}={other_right}", "equations": True})
+    if not tells_a_value(left or other_left):
+        return None
+    return compare(right if left else ours.spaced, other_right if other_left else theirs.spaced)
+
+
+def _sides(answer: Answer) -> tuple[str, str]:
+    if answer.label:
+        return answer.label, answer.spaced
+    left, right = split_equation(answer.spaced)
+    return ("", answer.spaced) if read_number(left) and read_number(compact(right)) else (left, right)
 
 
 def _disagree(ours: str, theirs: str) -> bool:

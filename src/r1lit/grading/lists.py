@@ -9,11 +9,15 @@ from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 
-from r1lit.grading.normalize import Answer, compact, read_number, split_label
+from r1lit.grading.normalize import Answer
+from r1lit.grading.numerals import compact, read_number
+from r1lit.grading.statements import split_equation
 
 _JOINED = re.compile(r"(?: ?,)? (?:and|or) ")
 _OTHERWISE = re.compile(r"[<>]|\\(?:le|ge|ne|lt|gt|in|cup|cap|pm|mp|mathbb|infty|begin|cdot|times)(?![A-Za-z])|=")
 """What may say the same as a list or an interval without looking like one."""
+_SPACED = re.compile(r"[,;] |;")
+_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d)")
 _ORDERED = frozenset({"()", "[]", "(]", "[)"})
 
 
@@ -23,6 +27,8 @@ class Parts:
 
     brackets: str
     parts: tuple[str, ...]
+    labels: tuple[str, ...] = ()
+    """What each part is the value of, where they all are of something else."""
 
     def values(self) -> list[Fraction | str]:
         """Each part's exact value, or its spelling where it is no number."""
@@ -42,12 +48,19 @@ def split(answer: Answer, grouped: bool = False) -> Parts | None:
     brackets = ""
     if text[0] in "([{" and _closes_at_end(text):
         brackets, text = text[0] + text[-1], text[1:-1]
-    parts = [compact(part) for part in _split(_JOINED.sub(",", text))]
+    text = _JOINED.sub(", ", text)
+    if _SPACED.search(text) or "=" in text:  # then a comma without a space is that of thousands
+        text = _THOUSANDS.sub(lambda match: match.group().replace(",", ""), text)
+    parts = [compact(part) for part in _split(text)]
     if len(parts) < 2 or not all(parts):
         return None
-    labelled = [split_label(part) for part in parts]
-    if len({label[:1] for label, _ in labelled}) == 1:  # x = 1, x = 2
-        parts = [part for _, part in labelled]
+    labelled = [split_equation(part) for part in parts]
+    labels = tuple(label for label, _ in labelled)
+    if any(labels):
+        if len(set(labels)) == 1:  # x = 1, x = 2
+            return Parts(brackets, tuple(part for _, part in labelled))
+        if all(labels) and len(set(labels)) == len(labels):
+            return Parts(brackets, tuple(part for _, part in labelled), labels)
     return Parts(brackets, tuple(parts))
 
 
@@ -82,6 +95,8 @@ def same_parts(ours: Answer, theirs: Answer) -> bool | None:
         if mine is due or _OTHERWISE.search(ours.text) or _OTHERWISE.search(theirs.text):
             return None
         return False
+    if mine.labels or due.labels:
+        return _same_labelled(mine, due)
     if mine.brackets != due.brackets and not {mine.brackets, due.brackets} <= {"", "{}"}:
         return None if "" in (mine.brackets, due.brackets) and len(mine.parts) == len(due.parts) else False
     ordered = mine.brackets in _ORDERED
@@ -97,3 +112,40 @@ def same_parts(ours: Answer, theirs: Answer) -> bool | None:
     if all(isinstance(value, Fraction) for pair in pairs for value in pair):
         return False
     return None
+
+
+def _same_labelled(mine: Parts, due: Parts) -> bool | None:
+    """Whether values agree label by label, or with a bare tuple or list in the order of the labels."""
+    if mine.labels and due.labels:
+        if set(mine.labels) != set(due.labels):
+            plain = [{_plain(label) for label in part.labels} for part in (mine, due)]
+            return None if plain[0] == plain[1] else False
+        values = dict(zip(due.labels, due.parts, strict=True))
+        pairs = [(part, values[label]) for label, part in zip(mine.labels, mine.parts, strict=True)]
+        return _all_same(pairs)
+    named, bare = (mine, due) if mine.labels else (due, mine)
+    if len(named.parts) != len(bare.parts):
+        return False
+    if bare.brackets in _ORDERED:
+        order = sorted(range(len(named.labels)), key=lambda i: named.labels[i])
+        return _all_same([(named.parts[i], part) for i, part in zip(order, bare.parts, strict=True)])
+    return Counter(named.values()) == Counter(bare.values()) or None
+
+
+def _plain(label: str) -> str:
+    return re.sub(r"[\\{}\s]|angle|text|mathrm", "", label)
+
+
+def _all_same(pairs: list[tuple[str, str]]) -> bool | None:
+    """Whether all pairs agree; None where a pair is not told by its spelling."""
+    found: bool | None = True
+    for one, other in pairs:
+        if one == other:
+            continue
+        ours, theirs = read_number(one), read_number(other)
+        if ours and theirs:
+            if ours[0] != theirs[0]:
+                return False
+        else:
+            found = None
+    return found

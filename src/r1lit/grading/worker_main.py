@@ -48,13 +48,47 @@ def math_checker() -> Callable[[dict[str, Any]], Reply]:
         return found
 
     def check(request: dict[str, Any]) -> Reply:
+        if request.get("equations"):
+            sides = [read(side)[0] for one in ("gold", "answer") for side in request[one].split("=")]
+            return {"equal": _same_solutions(sides[0] - sides[1], sides[2] - sides[3])}
         gold, given = read(request["gold"]), read(request["answer"])
         # x > 5 is (5, \infty), whichever of the two the reference is.
         found = verify(gold, given, allow_set_relation_comp=True, timeout_seconds=None, raise_on_error=True)
-        return {"equal": bool(found) and not _far_apart(gold, given)}
+        return {"equal": (bool(found) and not _far_apart(gold, given)) or _same_complex(gold[0], given[0])}
 
     check({"answer": "x + 1", "gold": "1 + x"})  # what is loaded on first use must not count as a job's time
     return _wrong_if_unreadable(check)
+
+
+def _same_solutions(gold: Any, given: Any) -> bool:
+    """Whether two expressions have the same zeros: one is a multiple of the other, or they have the same roots."""
+    import sympy
+
+    names = gold.free_symbols | given.free_symbols
+    if not names or not gold.free_symbols or not given.free_symbols:
+        return False
+    ratio = sympy.simplify(gold / given)
+    if not ratio.free_symbols and ratio not in (0, sympy.nan, sympy.zoo):
+        return True
+    if len(names) > 1:
+        return False
+    name = names.pop()
+    roots = [sympy.solveset(one, name, sympy.S.Complexes) for one in (gold, given)]
+    return all(isinstance(found, sympy.FiniteSet) for found in roots) and roots[0] == roots[1] and bool(roots[0])
+
+
+def _same_complex(gold: Any, given: Any) -> bool:
+    """Whether two expressions in i are one complex number; readers of LaTeX take i for a symbol like any other."""
+    import sympy
+
+    if not all(isinstance(one, sympy.Expr) for one in (gold, given)):
+        return False
+    names = {name.name for one in (gold, given) for name in one.free_symbols}
+    if (names != {"i"} and not (gold.has(sympy.I) or given.has(sympy.I))) or names - {"i"}:
+        return False
+    a, b = (one.subs(dict.fromkeys(one.free_symbols, sympy.I)) for one in (gold, given))
+    difference = complex((a - b).evalf())
+    return abs(difference) <= _ROUNDING * 1e-4 * max(1.0, abs(complex(a.evalf())))
 
 
 def _far_apart(gold: list[Any], given: list[Any]) -> bool:
