@@ -3,6 +3,7 @@ r"""Kinds of answers that judges of mathematics get wrong, each with pairs that 
 import pytest
 
 from r1lit.grading.answers import check_answer
+from r1lit.grading.language import language_consistency
 
 EQUAL = {
     "equations": [
@@ -288,3 +289,22 @@ def test_different_both_ways_round(one, other):
 @pytest.mark.parametrize("text", sorted({text for pairs in EQUAL.values() for pair in pairs for text in pair}))
 def test_equal_to_itself(text):
     assert check_answer(text, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "least", "most"),
+    [
+        ("在三角形ABC中，AB=3，求BC。", "zh", 1.0, 1.0),
+        ("面积是12cm^2，所以边长是3cm，质量是5kg。", "zh", 1.0, 1.0),
+        ("因此 sin x = 1，max(a, b) = 3。", "zh", 1.0, 1.0),
+        ("∠PQR = 90°，所以 PQ∥RS。", "zh", 1.0, 1.0),
+        ("我们先 calculate 这个 total 数", "zh", 0.6, 0.9),
+        ("Площадь треугольника ABC равна 5 cm.", "ru", 1.0, 1.0),
+        ("Найдём the value числа", "ru", 0.4, 0.6),
+        ("三角形の面積を求める。AB = 5cm。", "ja", 1.0, 1.0),
+        ("ABC DEF GHI", "zh", 0.0, 0.0),
+        ("THE ANSWER is 5", "en", 1.0, 1.0),
+    ],
+)
+def test_names_in_latin_letters_belong_to_no_language(text, language, least, most):
+    assert least <= language_consistency(text, language) <= most

@@ -43,7 +43,9 @@ def test_parse_response(text, reasoning, answer):
         (r"\fbox{5}", "5"),
         (r"\boxed{a} \boxed{ b{c}d }", "b{c}d"),
         (r"\boxed{a\}", None),
-        (r"\boxed 5", None),
+        (r"\boxed 5", "5"),
+        (r"\boxed12 or", "12"),
+        (r"\boxed{1", None),
         ("none", None),
     ],
 )

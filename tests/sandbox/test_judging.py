@@ -26,6 +26,7 @@ from r1lit.sandbox import (
 )
 from r1lit.sandbox.compare import accepts
 from r1lit.sandbox.inside import clock, tester, wire
+from r1lit.sandbox.starters import with_presupposed
 
 SOURCE = Path(backends.__file__).parents[2]
 ADD = "print(sum(map(int, input().split())))"
@@ -481,3 +482,43 @@ def test_call_results_are_compared_leniently_but_not_loosely():
     assert not tester.alike(1.0001, 1.0, 0)
     assert tester.alike(1.0001, 1.0, 1e-3)
     assert not tester.alike(float("nan"), 1.0, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("printed", "expected", "passes"),
+    [
+        ("2.50", "2.5", True),
+        ("1 2.0", "1.0 2", True),
+        ("-0.0", "0", True),
+        ("a 1.0", "a 1", True),
+        ("1.0\n2", "1\n2", True),
+        ("007", "7", False),
+        ("2.5", "2.51", False),
+        ("1e3", "1000", False),
+        ("1.0", "1 1", False),
+        ("0x1", "1.0", False),
+    ],
+)
+def test_decimal_numbers_are_compared_by_value(printed, expected, passes):
+    assert accepts(IOTest("", expected), printed.encode()) == passes
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "class Solution:\n    def total(self, nums: List[int]) -> int:\n        return sum(nums)",
+        "def total(nums):\n    d = defaultdict(int)\n    for n in nums: d[0] += n\n    return d[0]",
+        "from __future__ import annotations\ndef total(nums):\n    return reduce(lambda a, b: a + b, nums)",
+        "@cache\ndef same(n): return n\ndef total(nums): return math.floor(sum(map(same, nums)))",
+        "def total(nums):\n    heapq.heapify(nums)\n    return heappop(nums) + sum(nums)",
+    ],
+)
+def test_contest_starters_presuppose_imports(program):
+    assert judge(program, [CallTest("total", ([1, 2],), 3)], Limits()).passed
+
+
+def test_own_names_win_over_presupposed_ones():
+    program = "def gcd(a, b): return 7\ndef total(nums): return gcd(*nums)"
+    assert with_presupposed(program) == program
+    assert with_presupposed("from math import *\ndef total(n): return sqrt(n)").startswith("from math")
+    assert with_presupposed("def total(:") == "def total(:"

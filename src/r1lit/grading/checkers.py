@@ -11,6 +11,8 @@ from typing import TypeAlias
 from r1lit.errors import InputError
 from r1lit.grading.answers import compare
 from r1lit.grading.normalize import MAX_LENGTH, unwrap
+from r1lit.grading.options import read_option, stated_letter
+from r1lit.grading.parsing import summary
 from r1lit.grading.programs import run_program
 from r1lit.grading.structured import reference_calls, reference_json, reply_calls, reply_json, same_calls, same_json
 from r1lit.grading.workers import Job
@@ -18,7 +20,6 @@ from r1lit.types import Completion, Prompt, Task
 
 Checker: TypeAlias = Callable[[Completion], bool | Job | None]
 
-_OPTION = re.compile(r"(?:(?:the )?(?:answer|option|choice)(?: is)?\s*:?\s*)?[(\[]?([A-Za-z])[)\].:]?", re.IGNORECASE)
 _TEXT_COMMAND = re.compile(r"\\(?:text(?:bf|rm|it)?|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
 _SUM = re.compile(r"\s*[0-9]+(?:\s*[+-]\s*[0-9]+)*\s*")
 _TERM = re.compile(r"([+-]?)\s*([0-9]+)")
@@ -56,16 +57,10 @@ def check_choice(completion: Completion) -> bool | None:
     right = read_option(gold)
     if right is None:
         raise InputError(f"prompt {completion.prompt.id!r}: answer {gold!r} is not the letter of an option")
-    return completion.answer is not None and read_option(completion.answer) == right
-
-
-def read_option(text: str) -> str | None:
-    """The letter of the option that a text names and nothing else, in capitals; None for any other text."""
-    if len(text) > MAX_LENGTH:
-        return None
-    text = unwrap(_TEXT_COMMAND.sub(r"\1", text))
-    match = _OPTION.fullmatch(text)
-    return match.group(1).upper() if match else None
+    if completion.answer is not None:
+        return read_option(completion.answer) == right
+    options = completion.prompt.meta.get("options") or ()
+    return stated_letter(summary(completion.text), len(options)) == right
 
 
 def check_logic(completion: Completion) -> bool | Job | None:
@@ -82,7 +77,7 @@ def check_logic(completion: Completion) -> bool | Job | None:
 
 
 def _plain(text: str) -> str:
-    return " ".join(unwrap(text).split()).casefold()
+    return " ".join(unwrap(_TEXT_COMMAND.sub(r"\1", unwrap(text))).split()).casefold()
 
 
 def _check_countdown(completion: Completion) -> bool:

@@ -3,17 +3,10 @@
 import re
 from collections.abc import Sequence
 
-from r1lit.grading.checkers import read_option
 from r1lit.grading.normalize import unwrap
+from r1lit.grading.options import LETTERS, read_option, stated_letter
 from r1lit.grading.parsing import summary
 from r1lit.types import Completion
-
-LETTERS = "ABCDEFGHIJ"
-_STATED = re.compile(
-    r"(?:\b(?:final\s+)?answer\s*(?:is\s*:?|:|=)|答案\s*(?:是|为|：|:)+|答え\s*(?:は|：|:)+)"
-    r"[\s*_$`]*(?:\\boxed\s*\{|\\text\s*\{)*[\s*_(\[{]*([A-J])(?![A-Za-z])",
-    re.IGNORECASE,
-)
 
 
 def choice_answer(completion: Completion) -> str | None:
@@ -32,16 +25,14 @@ def choice_answer(completion: Completion) -> str | None:
     if completion.answer is not None:
         return _named(completion.answer, options)
     text = summary(completion.text)
-    stated = _STATED.findall(text[-2000:])
-    if stated:
-        return str(stated[-1]).upper()
+    if (stated := stated_letter(text[-2000:], len(options))) is not None:
+        return stated
     lines = text.splitlines()
     return _named(lines[-1].strip(" *_"), options) if lines else None
 
 
 def _named(text: str, options: Sequence[str]) -> str | None:
-    stated = _STATED.search(text)
-    letter = read_option(text) or (stated[1].upper() if stated else None)
+    letter = read_option(text) or stated_letter(text, len(options))
     if letter is not None:
         return letter
     plain = _plain(text)

@@ -4,7 +4,9 @@ import re
 
 from r1lit.errors import InputError
 from r1lit.grading.identify import is_foreign, sentences
-from r1lit.grading.scripts import LANGUAGES, count_plain, count_words, without_neutral
+from r1lit.grading.scripts import LANGUAGES, count_plain, without_names, without_neutral
+
+_HAN_SIGNS = re.compile("[，。；：、]")
 
 
 def language_consistency(text: str, language: str, identify: bool = False) -> float:
@@ -26,11 +28,14 @@ def language_consistency(text: str, language: str, identify: bool = False) -> fl
     scripts = LANGUAGES.get(language)
     if scripts is None:
         raise InputError(f"language {language!r} is not known; choose from {', '.join(sorted(LANGUAGES))}")
-    counts = count_words(text)
+    plain = without_neutral(text)
+    counts = count_plain(plain if "latin" in scripts else without_names(plain))
     total = sum(counts.values())
+    if not total and "han" in scripts and count_plain(plain) and _HAN_SIGNS.search(plain):
+        return 1.0  # a chain of formulas with names of points
     consistent = sum(counts.get(script, 0) for script in scripts)
     if identify and consistent:
-        for sentence in sentences(without_neutral(text)):
+        for sentence in sentences(plain):
             if is_foreign(sentence, language):
                 found = count_plain(sentence)
                 consistent -= sum(found.get(script, 0) for script in scripts)

@@ -8,7 +8,7 @@ import re
 
 _THINK, _END_THINK = "<think>", "</think>"
 _ANSWER, _END_ANSWER = "<answer>", "</answer>"
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|(-?\d+(?:\.\d+)?|[A-Za-z](?![A-Za-z])))")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _STATED = re.compile(r"\W*(?:the )?(?:final )?answer(?: is)?\W+([A-J])\W*", re.IGNORECASE)
 _LAST_LINE = 200
@@ -82,6 +82,9 @@ def boxes(text: str) -> list[str | None]:
     position = 0
     while match := _BOX.search(text, position):
         depth, position = 1, match.end()
+        if match[1]:  # \boxed 5
+            found.append(match[1])
+            continue
         for brace in _BRACE.finditer(text, match.end()):
             depth += {"{": 1, "}": -1}.get(brace.group(), 0)  # an escaped brace matches as two characters
             if depth == 0:

@@ -13,7 +13,7 @@ from r1lit.sandbox import AssertTest, CallTest, IOTest, Isolation, Limits, Test,
 from r1lit.sandbox.names import names_of
 from r1lit.types import Completion, Prompt
 
-_FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*([^\s`]*)[^`]*")
+_FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t]*([^\s`]*)[^`]*")
 _FUTURE = re.compile(r"^from __future__ import [\w, ]+$", re.MULTILINE)
 _TAG = re.compile(r"</?answer>")
 _PYTHON = ("python", "python3", "py")
@@ -22,34 +22,76 @@ _PYTHON = ("python", "python3", "py")
 def extract_program(text: str) -> str | None:
     """The program in a completion: the last fenced block of Python after the reasoning.
 
-    Without a block that says it is Python the last one that says nothing; without any fence the whole answer;
-    None if that is empty. ``<answer>`` tags do not count. A block that is cut off counts as it is.
+    A last block that only uses what an earlier one defines is an example of its use: then the earlier one counts.
+    Without a block that says it is Python the last one that says nothing; without any fence the whole answer, or what
+    stands before a lone closing fence; None if that is empty. ``<answer>`` tags do not count. A block that is cut off
+    counts as it is.
     """
     rest = _TAG.sub("\n", split_reasoning(text)[1]).strip("\n")  # not spaces: the first line may be indented
     blocks = _blocks(rest)
     for languages in (_PYTHON, ("",)):
         found = [code for language, code in blocks if language in languages]
         if found:
-            return found[-1] if found[-1].strip() else None
+            if languages == ("",) and len(blocks) == 1 and (bare := _before_closing_fence(rest)) is not None:
+                return bare
+            solution = _solution(found)
+            return solution if solution.strip() else None
     if blocks:
         return None
     return rest if rest.strip() else None
 
 
+def _solution(blocks: Sequence[str]) -> str:
+    """The last block, unless it defines nothing and only uses what one before it defines."""
+    last = _parsed(blocks[-1])
+    if last is None or _defined(last):
+        return blocks[-1]
+    used = {node.id for node in ast.walk(last) if isinstance(node, ast.Name)}
+    for code in reversed(blocks[:-1]):
+        tree = _parsed(code)
+        if tree is not None and _defined(tree) & used:
+            return code
+    return blocks[-1]
+
+
+def _before_closing_fence(text: str) -> str | None:
+    """The program before a fence that closes nothing; None where the text has another form."""
+    lines = text.split("\n")
+    fences = [number for number, line in enumerate(lines) if _FENCE.fullmatch(line.rstrip())]
+    if len(fences) != 1 or _FENCE.fullmatch(lines[fences[0]].rstrip())[3]:  # type: ignore[index] # it matched above
+        return None
+    code = "\n".join(lines[: fences[0]]) + "\n"
+    tree = _parsed(code)
+    return code if tree is not None and tree.body else None
+
+
+def _parsed(code: str) -> ast.Module | None:
+    try:
+        return ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _defined(tree: ast.Module) -> set[str]:
+    """The functions and classes that a program defines."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return {node.name for node in tree.body if isinstance(node, kinds)}
+
+
 def _blocks(text: str) -> list[tuple[str, str]]:
-    """Language and content of all fenced blocks, in order."""
+    """Language and content of all fenced blocks, in order, less the indentation of their fences."""
     blocks: list[tuple[str, str]] = []
-    fence, language, lines = "", "", list[str]()
+    fence, indent, language, lines = "", "", "", list[str]()
     for line in text.split("\n"):
         match = _FENCE.fullmatch(line.rstrip())
         if not fence:
             if match:
-                fence, language, lines = match.group(1), match.group(2).lower(), []
-        elif match and not match.group(2) and match.group(1).startswith(fence):
+                indent, fence, language, lines = match.group(1), match.group(2), match.group(3).lower(), []
+        elif match and not match.group(3) and match.group(2).startswith(fence):
             blocks.append((language, "\n".join(lines) + "\n"))
             fence = ""
         else:
-            lines.append(line)
+            lines.append(line.removeprefix(indent))
     return [*blocks, (language, "\n".join(lines) + "\n")] if fence else blocks
 
 

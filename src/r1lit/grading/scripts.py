@@ -44,6 +44,13 @@ _WORD = re.compile(
         + [rf"(?P<{name}>{characters})" for name, characters in _CHARACTERS.items()]
     )
 )
+_NAMES = re.compile(
+    r"(?<![A-Za-z])(?:[A-Z]{2,5}[0-9']*"  # points, segments, triangles
+    r"|(?<=\d)\s?(?:[kcmd]?m|km/h|m/s|[kmc]?g|[mk]?l|[mk]?L|mm|cm|kWh?|[kM]?Hz|k?Pa|k?N|k?J|mol|min|ms|s|h|kg/m)"
+    r"|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|log|ln|lg|exp|max|min|lim|gcd|lcm|mod|det"
+    r"|[A-Za-z])(?![A-Za-z])"  # variables
+)
+"""Points, units and functions, which a text of another script writes in Latin letters, too."""
 _ENGLISH_LETTERS = frozenset("aAIO")
 
 _BY_SCRIPTS = {
@@ -94,6 +101,11 @@ def count_words(text: str) -> dict[str, int]:
         Counts of the scripts that occur.
     """
     return count_plain(without_neutral(text))
+
+
+def without_names(text: str) -> str:
+    """The text without names of points, units and functions; for languages that are not written in Latin letters."""
+    return _NAMES.sub(" ", text)
 
 
 def count_plain(text: str) -> dict[str, int]:

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 
 from r1lit.grading.answers import TIMEOUT_S, compare
-from r1lit.grading.checkers import read_option
 from r1lit.grading.normalize import normalize, unwrap
+from r1lit.grading.options import read_option
 from r1lit.grading.workers import Job, run_jobs
 from r1lit.types import Task
 

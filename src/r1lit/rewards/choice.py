@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from r1lit.errors import InputError
-from r1lit.grading.checkers import read_option
-from r1lit.grading.choice import LETTERS, choice_answer
+from r1lit.grading.choice import choice_answer
+from r1lit.grading.options import LETTERS, read_option
 from r1lit.rewards.base import Reward, Score
 from r1lit.types import Completion, Kind, Prompt, Task
 

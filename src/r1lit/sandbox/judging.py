@@ -14,6 +14,7 @@ from r1lit.sandbox.compare import accepts
 from r1lit.sandbox.inside import wire
 from r1lit.sandbox.names import names_of
 from r1lit.sandbox.session import BrokenSandboxError, Session
+from r1lit.sandbox.starters import with_presupposed
 from r1lit.sandbox.types import AssertTest, CallTest, IOTest, Isolation, Job, Limits, SandboxError, Test, Verdict
 
 _TAIL = 2000
@@ -182,6 +183,8 @@ def _judge_script(program: str, tests: list[IOTest], limits: Limits, where: Wher
 
 def _judge_calls(program: str, tests: list[AssertTest | CallTest], limits: Limits, where: Where, stop: bool) -> Verdict:
     messages = [_message(test) for test in tests]
+    if any(isinstance(test, CallTest) for test in tests):
+        program = with_presupposed(program)
     with Session(where.backend, limits, where.stop) as session:
         began = time.monotonic()
         try:

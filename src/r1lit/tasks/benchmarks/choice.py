@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from r1lit.errors import InputError
-from r1lit.grading.choice import LETTERS
+from r1lit.grading.options import LETTERS
 from r1lit.tasks.benchmarks.source import QUESTION, BenchmarkPrompts, Row
 from r1lit.types import Message, Prompt
 
