@@ -1,9 +1,13 @@
 r"""Kinds of answers that judges of mathematics get wrong, each with pairs that are equal and pairs that are not."""
 
+import itertools
+import random
+
 import pytest
 
-from r1lit.grading.answers import check_answer
+from r1lit.grading.answers import check_answer, compare
 from r1lit.grading.language import language_consistency
+from r1lit.grading.workers import Job, run_jobs
 
 EQUAL = {
     "equations": [
@@ -284,6 +288,26 @@ def test_equal_both_ways_round(one, other):
 def test_different_both_ways_round(one, other):
     assert not check_answer(one, other)
     assert not check_answer(other, one)
+
+
+def verdicts(pairs):
+    found = [compare(one, other) for one, other in pairs]
+    places = [place for place, verdict in enumerate(found) if isinstance(verdict, Job)]
+    for place, done in zip(places, run_jobs([found[place] for place in places], 5.0), strict=True):
+        found[place] = done
+    return [bool(verdict) for verdict in found]
+
+
+def test_the_order_of_the_two_does_not_matter():
+    texts = {
+        kind: sorted({text for table in (EQUAL, DIFFERENT) for pair in table.get(kind, ()) for text in pair})
+        for kind in EQUAL
+    }
+    pairs = [pair for found in texts.values() for pair in itertools.combinations(found, 2)]
+    random.Random(0).shuffle(pairs)
+    pairs = pairs[:2000]
+    there, back = verdicts(pairs), verdicts([(other, one) for one, other in pairs])
+    assert [pair for pair, a, b in zip(pairs, there, back, strict=True) if a != b] == []
 
 
 @pytest.mark.parametrize("text", sorted({text for pairs in EQUAL.values() for pair in pairs for text in pair}))

@@ -102,7 +102,8 @@ def _statements(ours: Answer, theirs: Answer) -> bool | Job | None:
             return False
         return Job("math", {"answer": f"{left}={right}", "gold": f"{other_left}={other_right}", "equations": True})
     if not tells_a_value(left or other_left):
-        return None
+        bare = other_right if left else right
+        return False if read_number(compact(bare)) and not (ours.label or theirs.label) else None
     return compare(right if left else ours.spaced, other_right if other_left else theirs.spaced)
 
 

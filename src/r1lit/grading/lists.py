@@ -98,7 +98,11 @@ def same_parts(ours: Answer, theirs: Answer) -> bool | None:
     if mine.labels or due.labels:
         return _same_labelled(mine, due)
     if mine.brackets != due.brackets and not {mine.brackets, due.brackets} <= {"", "{}"}:
-        return None if "" in (mine.brackets, due.brackets) and len(mine.parts) == len(due.parts) else False
+        if "" not in (mine.brackets, due.brackets) or len(mine.parts) != len(due.parts):
+            return False
+        values = [*mine.values(), *due.values()]
+        numbers = all(isinstance(value, Fraction) for value in values)
+        return False if numbers and Counter(mine.values()) != Counter(due.values()) else None
     ordered = mine.brackets in _ORDERED
     if not ordered and any(r"\pm" in part or r"\mp" in part for part in (*mine.parts, *due.parts)):
         return True if Counter(mine.values()) == Counter(due.values()) else None

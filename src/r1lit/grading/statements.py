@@ -7,7 +7,7 @@ from r1lit.grading.numerals import compact
 _FIGURE = re.compile(
     r"m?\\(?:angle|triangle|overline|vec|widehat|hat)\s*\{?[A-Z]{1,3}\}?|(?<![A-Za-z\\])[A-Z]{2,3}(?![A-Za-z(])"
 )
-_EVENT = re.compile(r"\\?[A-Za-z]+'*[(\[][^()\[\]]*(?:[<>|]|\\(?:le|ge|mid|cap|cup|in)(?![A-Za-z]))[^()\[\]]*[)\]]")
+_EVENT = re.compile(r"\\?[A-Za-z]+'*[(\[][^()\[\]]*(?:[<>|=]|\\(?:le|ge|mid|cap|cup|in)(?![A-Za-z]))[^()\[\]]*[)\]]")
 _VALUE = re.compile(
     r"(?<![\\A-Za-z])[A-Za-z]{1,5}'*(?:_\{?\w+\}?)?(?:\^\{?(?:-?\d|\(\d\))\}?)?"
     r"\((?:[-+\d.,;/\s]|\\frac\{\d+\}\{\d+\}|\\pi|\\infty)+\)"

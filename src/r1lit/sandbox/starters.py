@@ -15,10 +15,10 @@ _NAMES = {
     "string": "ascii_letters ascii_lowercase ascii_uppercase digits",
 }
 _FROM = {name: module for module, names in _NAMES.items() for name in names.split()}
-_MODULES = frozenset(
-    ("bisect", "collections", "copy", "datetime", "functools", "heapq", "itertools", "math", "operator", "random", "re")
-    + ("string", "sys", "typing")
-)
+_MODULES = frozenset({
+    "bisect", "collections", "copy", "datetime", "functools", "heapq", "itertools", "math", "operator", "random", "re",
+    "string", "sys", "typing",
+})  # fmt: skip
 
 
 def with_presupposed(program: str) -> str:
