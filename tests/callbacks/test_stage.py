@@ -93,8 +93,15 @@ def test_interval_as_text(interval, text):
     assert shown(interval) == text
 
 
+def test_a_package_that_is_not_installed_costs_no_record(monkeypatch):
+    monkeypatch.setattr("r1lit.callbacks.stage.PACKAGES", ("torch", "no-such-package"))
+    assert versions()["no-such-package"] is None
+    assert versions()["torch"]
+
+
 def test_surroundings():
     assert peak_rss_gb() > 0.01
     assert {"python", "torch", "transformers", "lightning"} <= set(versions())
+    assert versions()["python"] is not None
     commit = git_commit()
     assert commit is None or len(commit) == 40

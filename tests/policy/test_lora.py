@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from r1lit.errors import InputError
 from r1lit.policy import LoraSettings, Policy
-from r1lit.policy.lora import adapted_layers
+from r1lit.policy.lora import adapted_layers, start_adapters
 from r1lit.policy.weights import is_adapter
 
 LORA = LoraSettings(rank=3, alpha=6)
@@ -181,6 +181,16 @@ def test_the_start_depends_on_seed_and_name_alone(model_dir):
             assert not value.any()
     a = [value for name, value in one.items() if "q_proj.lora_A.default" in name]
     assert not torch.equal(a[0], a[1])
+
+
+def test_the_start_does_not_depend_on_the_default_device(model_dir):
+    """Lightning makes the accelerator the default while it configures the model; the values come from the CPU."""
+    plain = make(model_dir(), lora=LORA)
+    there = make(model_dir(), lora=LORA)
+    with torch.device("meta"):
+        start_adapters(there.lm, LORA)
+    for one, other in zip(plain.lm.parameters(), there.lm.parameters(), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_targets_by_name(model_dir):

@@ -132,8 +132,8 @@ def start_adapters(lm: PreTrainedModel, settings: LoraSettings) -> None:
             a, b = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
             bound = 1.0 / math.sqrt(a.shape[1])
             noise = torch.Generator().manual_seed(seed)
-            copy_into(torch.empty(a.shape).uniform_(-bound, bound, generator=noise), a)
-            copy_into(torch.zeros(b.shape), b)
+            copy_into(torch.empty(a.shape, device="cpu").uniform_(-bound, bound, generator=noise), a)
+            copy_into(torch.zeros(b.shape, device="cpu"), b)
 
 
 @torch.no_grad()
