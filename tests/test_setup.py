@@ -274,3 +274,20 @@ def test_unusable_python_is_named(tmp_path):
 def test_ci_runs_the_test_command():
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
     assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_a_torchvision_that_does_not_fit_is_named_in_a_line(tmp_path):
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").write_text(
+        "raise RuntimeError('operator torchvision::nms does not exist')"
+    )
+    info = tmp_path / "torchvision-0.28.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: torchvision\nVersion: 0.28.0\n")
+    env = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT / 'src'}"}
+    run = subprocess.run(
+        [sys.executable, "-m", "r1lit", "test", "--help"], env=env, capture_output=True, text=True, timeout=120
+    )
+    assert run.returncode == 2
+    assert run.stderr.splitlines()[-1].endswith("pip uninstall torchvision, or install the one that fits")
+    assert "Traceback" not in run.stderr
