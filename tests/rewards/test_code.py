@@ -1,6 +1,8 @@
 import copy
 import json
 import pickle
+import subprocess
+import sys
 import threading
 import time
 
@@ -155,3 +157,11 @@ def test_bad_arguments():
 
 def test_accuracy_knows_code():
     assert AccuracyReward().score([completion(RIGHT), completion(HALF)]) == [1.0, 0.0]
+
+
+def test_the_style_of_a_completion_warns_nobody():
+    code = "from r1lit.grading.programs import extract_program; print(extract_program('x = 1if 1 else 2\\n```\\n'))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0
+    assert run.stdout.startswith("x = 1if 1")
+    assert "Warning" not in run.stderr

@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import threading
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,9 @@ from r1lit.grading.parsing import split_reasoning
 from r1lit.sandbox import AssertTest, CallTest, IOTest, Isolation, Limits, Test, Verdict, judge
 from r1lit.sandbox.names import names_of
 from r1lit.types import Completion, Prompt
+
+# What Python thinks of a completion's style is nothing to a user. The name is that of a text without a file.
+warnings.filterwarnings("ignore", category=SyntaxWarning, module=re.escape("<unknown>"))
 
 _FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t]*([^\s`]*)[^`]*")
 _FUTURE = re.compile(r"^from __future__ import [\w, ]+$", re.MULTILINE)
