@@ -58,7 +58,7 @@ class StageModule(PolicyModule):
         loop: RolloutLoop | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__(policy, optimizer, scheduler, gradient_clip_norm)
+        super().__init__(policy, optimizer, scheduler=scheduler, gradient_clip_norm=gradient_clip_norm)
         self.automatic_optimization = False
         self._measuring, self._loop = measuring, loop
         self.max_rollouts = None if loop is None else loop.max_rollouts
