@@ -40,7 +40,7 @@ from r1lit.callbacks import (
     StageRecord,
 )
 from r1lit.callbacks.checkpoint import find_checkpoint
-from r1lit.configuration import get, read_configuration, resolve_names
+from r1lit.configuration import class_name, get, read_configuration, resolve_names
 from r1lit.data.resumable import ResumableDataModule
 from r1lit.errors import InputError, TrainingError
 from r1lit.freshness import (
@@ -310,7 +310,7 @@ def joined(flag: str, value: str | None) -> str:
 
 def data_flags(configuration: Mapping[str, Any], subcommand: Sequence[str]) -> list[str]:
     """What ``--data.path`` stands for: prompts are both trained on and, in other rows, measured on."""
-    module = str(get(configuration, "data", "class_path")).rpartition(".")[2]
+    module = class_name(configuration.get("data"))
     if module == "ChatDataModule":
         return ["--data.sources.mine.path"]
     if module == "PreferenceDataModule":

@@ -74,7 +74,12 @@ def _same_class(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
     named = [part for part in (first, second) if _CLASS in part]
     if len(named) == 1:
         return all(part.keys() <= {_CLASS, _ARGUMENTS} for part in (first, second))
-    return len({str(part[_CLASS]).rpartition(".")[2] for part in named}) < 2
+    return len({class_name(part) for part in named}) < 2
+
+
+def class_name(settings: Any) -> str:
+    """The last part of the class that settings name; empty where they name none."""
+    return str(settings[_CLASS]).rpartition(".")[2] if isinstance(settings, Mapping) and _CLASS in settings else ""
 
 
 def get(configuration: Mapping[str, Any], *keys: str) -> Any:

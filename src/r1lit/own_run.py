@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from r1lit.callbacks.progress import clock
-from r1lit.configuration import get, read_configuration
+from r1lit.configuration import class_name, get, read_configuration
 from r1lit.data.chat import ChatDataModule
 from r1lit.data.prompt_mix import PromptMix
 from r1lit.data.prompts import PromptDataModule
@@ -160,11 +160,8 @@ def fit(config: Namespace) -> list[str]:
     notes = []
     args = config.model.init_args
     policy = args.get("policy")
-    if (
-        policy is not None
-        and "policy" in args
-        and str(config.model.class_path).rpartition(".")[2] != "EvaluationModule"
-    ):
+    # An evaluation limits its own lengths.
+    if policy is not None and str(config.model.class_path).rpartition(".")[2] != "EvaluationModule":
         context = policy.init_args.get("max_context") or max_context(
             load_config(resolve_source(policy.init_args.init_from))
         )
@@ -204,8 +201,7 @@ def rows(name: str, config: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]
 
 def _plain(value: Any) -> Any:
     """A value, or the name of its class."""
-    is_class = isinstance(value, Mapping) and "class_path" in value
-    return str(value["class_path"]).rpartition(".")[2] if is_class else value
+    return class_name(value) or value
 
 
 class OwnRun(Callback):
