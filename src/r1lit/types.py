@@ -19,6 +19,8 @@ class Message:
 
     role: str
     content: str
+    learn: bool = True
+    """Of an assistant's turn to learn from: False where the data set says that it is context alone."""
 
 
 @dataclass(frozen=True, slots=True)

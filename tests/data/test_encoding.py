@@ -1,13 +1,16 @@
 """Targets are exactly the assistant's tokens, as they follow the tokens that generation starts from."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 from tokenizers.pre_tokenizers import ByteLevel
+from transformers import GenerationConfig
 
 from r1lit import Policy
 from r1lit.data.encoding import ChatEncoder
 from r1lit.errors import InputError
+from r1lit.policy.tokens import find_eos_ids
 from r1lit.types import Message, Prompt
 
 BASE = "package:r1lit/assets/tiny/base"
@@ -131,3 +134,68 @@ def test_hashes_tell_tokenizers_and_templates_apart(tmp_path):
     tokenizer = copy.deepcopy(made.tokenizer)
     tokenizer.add_tokens(["wordword"])
     assert ChatEncoder(made.template, tokenizer, made.eos_ids).tokenizer_hash != made.tokenizer_hash
+
+
+OPENS_TAG = CHATML.replace("<|im_start|>assistant\n{% endif", "<|im_start|>assistant\n<think>\n{% endif").replace(
+    "{{ m['content'] | trim }}",
+    "{{ m['content'].split('</think>')[-1] if m['role'] == 'assistant' else m['content'] }}",
+)
+KEEPS_TAG = CHATML.replace("<|im_start|>assistant\n{% endif", "<|im_start|>assistant\n<think>\n{% endif")
+
+
+@pytest.mark.parametrize("template", [OPENS_TAG, KEEPS_TAG])
+@pytest.mark.parametrize(
+    ("answer", "learnt"),
+    [
+        ("<think>\n1 + 1\n</think>\n\n2", "1 + 1\n</think>\n\n2"),
+        ("<think>1 + 1</think>2", "1 + 1</think>2"),
+        ("1 + 1</think>2", "1 + 1</think>2"),  # the tag was the prompt's already
+        ("2", "\n</think>\n\n2"),
+    ],
+)
+def test_reasoning_is_learnt_where_the_template_opens_its_tag(template, answer, learnt):
+    made = with_template(template)
+    found = made.encode(chat("q", answer))
+    start = made.template.encode(Prompt("p", tuple(chat("q"))), made.tokenizer)
+    assert made.tokenizer.decode(start).endswith("assistant\n<think>\n")
+    assert found.input_ids[: len(start)] == start
+    assert spans(found, made.tokenizer) == [f"{learnt}<|end|>"]
+
+
+def test_reasoning_that_a_template_drops_without_opening_a_tag_is_learnt():
+    made = with_template(OPENS_TAG.replace("<think>\n", ""))
+    assert spans(made.encode(chat("q", ANSWER)), made.tokenizer) == [f"{ANSWER}<|end|>"]
+
+
+def test_the_last_turn_alone():
+    made = replace(with_template(OPENS_TAG), turns="last")
+    found = made.encode(chat("q", "<think>a</think>1", "r", "<think>b</think>2"))
+    assert spans(found, made.tokenizer) == ["b</think>2<|end|>"]
+    assert "<think>a" not in made.tokenizer.decode(found.input_ids)
+    asked = Prompt("p", tuple(chat("q", "<think>a</think>1", "r")))
+    start = made.template.encode(asked, made.tokenizer)
+    assert found.input_ids[: len(start)] == start
+
+
+@pytest.mark.parametrize("template", ["own", CHATML])
+def test_turns_that_the_data_set_excludes_are_context(template):
+    made = encoder(template="chat") if template == "own" else with_template(template)
+    turns = chat("q", "one", "r", "two", "s", "three")
+    whole = made.encode(turns)
+    turns[3] = replace(turns[3], learn=False)
+    some = made.encode(turns)
+    assert some.input_ids == whole.input_ids
+    assert spans(some, made.tokenizer) == ["one<|end|>", "three<|end|>"]
+    turns[5] = replace(turns[5], learn=False)
+    assert spans(made.encode(turns), made.tokenizer) == ["one<|end|>"]
+    with pytest.raises(InputError, match="no turn to learn from"):
+        replace(made, turns="last").encode(turns)
+
+
+def test_the_mark_of_the_next_role_is_learnt_as_the_end_of_a_turn():
+    marks = "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}{% endfor %}"
+    made = with_template(marks + "{% if add_generation_prompt %}<|assistant|>{% endif %}")
+    ids = find_eos_ids(made.tokenizer, GenerationConfig(), chat=True)
+    made = replace(made, eos_ids=ids)
+    found = made.encode(chat("q", "one", "r", "two"))
+    assert spans(found, made.tokenizer) == ["one<|user|>", "two<|end|>"]

@@ -119,3 +119,20 @@ def test_what_is_wrong_is_said(row, form, told):
 def test_unknown_columns_are_named():
     with pytest.raises(InputError, match=r"f\.jsonl: columns text, label are those of no known form \(messages"):
         detect({"text": 1, "label": 2}, "f.jsonl")
+
+
+@pytest.mark.parametrize("flag", [{"weight": 0}, {"weight": 0.0}, {"train": False}, {"loss": False}])
+def test_messages_that_are_not_to_be_learnt_from(flag):
+    rows = [[TURNS[0], TURNS[1] | flag], [TURNS[0], TURNS[1] | {"weight": 1, "train": True, "loss": None}]]
+    assert [to_chat({"messages": row}, "messages").messages[1].learn for row in rows] == [False, True]
+    with pytest.raises(BadRow, match=r"message 2 has 0.5 for weight; give 0 or false, or 1 or true"):
+        to_chat({"messages": [TURNS[0], TURNS[1] | {"weight": 0.5}]}, "messages")
+
+
+@pytest.mark.parametrize("asked", ["prompt", "question", "problem", "query"])
+def test_a_solution_is_preferred_to_its_bare_answer(asked):
+    row = {asked: "1 + 1?", "answer": "2", "solution": "One and one is 2."}
+    assert detect(row, "f") == "pairs"
+    assert to_chat(row, "pairs").messages[1].content == "One and one is 2."
+    assert to_chat({**row, "solution": None}, "pairs").messages[1].content == "2"  # as Arrow fills missing columns
+    assert to_chat({**row, "completion": "two"}, "pairs").messages[1].content == "two"

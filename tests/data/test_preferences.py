@@ -281,11 +281,29 @@ class SameSummary(PreferenceSource):
         return [Pair((Message("user", f"{i}?"),), "<think> a </think> 1", "<think> b </think> 1") for i in range(9)]
 
 
-def test_pairs_that_differ_in_what_is_not_read(model):
-    with pytest.raises(InputError, match=r"equal reply, of which reads: answer is read, to '\d\?'"):
+def test_pairs_that_differ_in_what_is_not_read(model, caplog):
+    with pytest.raises(InputError, match=r"none of the \d training rows .* differs in what reads: answer reads"):
         module(model, SameSummary())
+    some = module(model, [Sums(), SameSummary()])
+    assert sum(some.useless.values()) == 9
+    assert len(some.train_items) + len(some.val_items) == 80
+    assert "left out: with reads: answer" in caplog.text
     data = module(RewardModel(BASE, reads="all"), SameSummary())
     assert len(data.train_items) + len(data.val_items) == 9
+    assert not sum(data.useless.values())
+
+
+class DifferInTheMiddle(PreferenceSource):
+    def load(self):
+        same = " 1 2 3 4 5" * 4
+        return [Pair((Message("user", f"{i}?"),), f"{same} 7{same}", f"{same} 8{same}") for i in range(9)]
+
+
+def test_pairs_that_are_equal_after_cutting_are_left_out_and_counted(model):
+    data = module(model, [Sums(), DifferInTheMiddle()], max_length=30)
+    assert sum(data.useless.values()) == 9
+    assert len(data.train_items) + len(data.val_items) == 80
+    assert not sum(module(model, [Sums(), DifferInTheMiddle()]).useless.values())
 
 
 def test_position_is_kept_and_changed_data_are_refused(model):

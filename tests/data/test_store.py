@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from r1lit import Policy
 from r1lit.data.encoding import ChatEncoder
 from r1lit.data.formats import ChatRow
-from r1lit.data.sources import BadRows
+from r1lit.data.sources import BadRows, ChatSource, read_chats
 from r1lit.data.store import Manifest, is_store, open_store, write_store
 from r1lit.errors import InputError
 from r1lit.freshness import artefact_hash
@@ -151,3 +152,89 @@ def test_no_store(tmp_path, encoder):
     assert not is_store(tmp_path)
     with pytest.raises(InputError, match=r"no store is here \(manifest\.json is missing\)"):
         open_store(tmp_path, encoder)
+
+
+REFUSES_SYSTEM = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}{% if m['role'] == 'assistant' %}<|end|>{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def test_a_row_that_the_template_refuses_is_named_or_left_out_and_counted(tmp_path):
+    (tmp_path / "t.jinja").write_text(REFUSES_SYSTEM)
+    encoder = ChatEncoder.of(Policy(BASE, template=str(tmp_path / "t.jinja")))
+    rows = [{"prompt": f"{i}?", "completion": "a"} | ({"system": "Sing"} if i == 2 else {}) for i in range(4)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    source = ChatSource(str(path))
+    with pytest.raises(InputError, match=r"rows.jsonl, row 3 \('2\?'\): .* a chat of system, user.*: no system role"):
+        write_store(tmp_path / "s", read_chats(source, "x"), encoder)
+    bad = BadRows()
+    made = write_store(tmp_path / "s", read_chats(source, "x", bad), encoder, bad_rows=bad, on_bad_row="skip")
+    assert (made.rows, made.left_out, bad.count) == (3, {"malformed": 1}, 1)
+    path.write_text(json.dumps(rows[2]))
+    with pytest.raises(InputError, match=r"no rows to store; 1 are malformed; the first: .*rows.jsonl, row 1"):
+        write_store(tmp_path / "s", read_chats(source, "x"), encoder, on_bad_row="skip")
+
+
+def test_a_store_of_last_turns_is_read_as_one(tmp_path):
+    last = ChatEncoder.of(Policy(BASE, template="chat"), "last")
+    write_store(tmp_path / "s", make_rows(3), last)
+    assert len(open_store(tmp_path / "s", last)) == 3
+    with pytest.raises(InputError, match="written to learn from turns: last"):
+        open_store(tmp_path / "s", ChatEncoder.of(Policy(BASE, template="chat")))
+
+
+TOOLS = [
+    {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
+    {
+        "name": "add",
+        "description": "Adds",
+        "parameters": {
+            "type": "object",
+            "properties": {"a": {"type": "number"}, "b": {"type": "number"}},
+            "required": ["a", "b"],
+        },
+    },
+    {"name": "noon", "parameters": None},
+]
+CALLS = [{"city": "Rome", "days": 2}, {"b": 2}, {}, {"a": 1, "b": 2}]
+
+
+def tool_rows(n=8):
+    for i in range(n):
+        name = ("weather", "add", "noon", "add")[i % 4]
+        call = {"type": "function", "function": {"name": name, "arguments": CALLS[i % 4]}}
+        tools = [{k: v for k, v in tool.items() if v is not None} for tool in TOOLS[: 1 + i % 3]]
+        asked = [{"role": "user", "content": f"{i}?"}, {"role": "assistant", "tool_calls": [call]}]
+        done = {"role": "assistant", "content": "It is done", **({"reasoning_content": "Easy"} if i % 2 else {})}
+        yield {"messages": [*asked, {"role": "tool", "content": "42"}, done], "tools": tools}
+
+
+def test_tool_rows_of_parquet_and_of_the_hub_train_on_the_text_of_json_lines(tmp_path, encoder):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = list(tool_rows())
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    assert '"days": null' in json.dumps(pq.read_table(tmp_path / "rows.parquet").to_pylist())  # nulls are there
+    wanted = [encoder.encode(row.messages) for row in read_chats(ChatSource(str(tmp_path / "rows.jsonl")), "x")]
+    text = encoder.tokenizer.decode([i for row in wanted for i in row.input_ids])
+    assert "null" not in text and "Rome" in text and "Adds" in text  # noqa: PT018
+    found = [encoder.encode(row.messages) for row in read_chats(ChatSource(str(tmp_path / "rows.parquet")), "x")]
+    assert found == wanted
+    if find_spec("datasets") is not None:  # the extra hub
+        (tmp_path / "hub").mkdir()
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / "hub" / "train.parquet")
+        found = [encoder.encode(row.messages) for row in read_chats(ChatSource(str(tmp_path / "hub")), "x")]
+        assert found == wanted
+
+
+def test_nulls_that_json_lines_mean_stay(tmp_path, encoder):
+    row = next(tool_rows())
+    row["messages"][1]["tool_calls"][0]["function"]["arguments"] = {"city": None}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    (found,) = read_chats(ChatSource(str(tmp_path / "rows.jsonl")), "x")
+    assert '"city": null' in found.messages[2].content

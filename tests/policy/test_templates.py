@@ -1,7 +1,8 @@
 import pytest
+from transformers import AutoTokenizer
 
 from r1lit.errors import InputError
-from r1lit.policy.templates import PromptTemplate, check_chat_template
+from r1lit.policy.templates import PromptTemplate, check_chat_template, with_chat_template
 from r1lit.types import Message, Prompt
 
 PROMPT = Prompt("p", (Message("user", "What is 1 + 1?"),))
@@ -103,3 +104,69 @@ def test_template_that_drops_reasoning_is_refused_where_it_is_trained_on(tokeniz
     check_chat_template(tokenizer, "model-x")
     with pytest.raises(InputError, match="model-x: drops"):
         check_chat_template(tokenizer, "model-x", keeps_reasoning=True)
+
+
+SWITCHED = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n"
+    "{% if enable_thinking is defined and enable_thinking is false %}{{ '\n</think>\n\n' }}{% endif %}{% endif %}"
+)
+INSTRUCT = "{% for m in messages %}{% if m['role'] == 'user' %}[Q] {{ m['content'] }} [/Q]{% else %} {{ m['content'] }}"
+INSTRUCT += "<|endoftext|>{% endif %}{% endfor %}"
+ALTERNATES = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate') }}{% endif %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def test_chatml_that_ignores_add_generation_prompt_is_refused(tokenizer_of):
+    tokenizer = tokenizer_of()
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    )
+    with pytest.raises(InputError, match="model-x: ignores add_generation_prompt"):
+        PromptTemplate("chat").check(tokenizer, "model-x")
+    for good in (INSTRUCT, SWITCHED, ALTERNATES):  # the first needs no such thing: a question opens its answer
+        tokenizer.chat_template = good
+        PromptTemplate("chat").check(tokenizer, "model-x")
+
+
+def test_a_template_from_a_file(tokenizer_of, tmp_path):
+    tokenizer = tokenizer_of()
+    (tmp_path / "mine.jinja").write_text(INSTRUCT)
+    assert with_chat_template(tokenizer, str(tmp_path / "mine.jinja")) == "chat"
+    assert PromptTemplate("chat").render(PROMPT, tokenizer) == "[Q] What is 1 + 1? [/Q]"
+    assert with_chat_template(tokenizer, "zero") == "zero"
+    with pytest.raises(InputError, match=r"other.jinja': cannot be read"):
+        with_chat_template(tokenizer, str(tmp_path / "other.jinja"))
+
+
+def test_settings_of_a_template_are_saved_with_it_and_can_be_overridden(tokenizer_of, tmp_path):
+    tokenizer = tokenizer_of()
+    tokenizer.chat_template = SWITCHED
+    template = PromptTemplate("chat")
+    on = template.render(PROMPT, tokenizer)
+    assert with_chat_template(tokenizer, "chat", {"enable_thinking": False}) == "chat"
+    assert template.render(PROMPT, tokenizer) == f"{on}\n</think>\n\n"
+    assert template.prefill_text(PROMPT, tokenizer) == "<think>\n\n</think>\n\n"
+    tokenizer.save_pretrained(tmp_path)
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    assert template.render(PROMPT, again) == f"{on}\n</think>\n\n"
+    rows = [{"role": "user", "content": "What is 1 + 1?"}]
+    assert again.apply_chat_template(rows, add_generation_prompt=True, tokenize=False, enable_thinking=True) == on
+    with pytest.raises(InputError, match=r"chat_template_kwargs.enable_thought: the chat template reads no such"):
+        with_chat_template(tokenizer, "chat", {"enable_thought": False})
+    with pytest.raises(InputError, match="only a chat template reads them"):
+        with_chat_template(tokenizer, "zero", {"enable_thinking": False})
+
+
+def test_what_a_template_refuses_is_said_with_the_prompt(tokenizer_of):
+    tokenizer = tokenizer_of()
+    tokenizer.chat_template = ALTERNATES
+    with pytest.raises(InputError, match=r"^prompt 'p': .* refuses a chat of system, user: System role not supported$"):
+        PromptTemplate("chat", system="Be brief.").render(PROMPT, tokenizer)
+    twice = Prompt("p9", PROMPT.messages * 2)
+    with pytest.raises(InputError, match=r"^prompt 'p9': .* of user, user: roles must alternate$"):
+        PromptTemplate("chat").encode(twice, tokenizer)

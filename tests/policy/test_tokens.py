@@ -1,9 +1,10 @@
 import pytest
-from transformers import GenerationConfig
+from tokenizers.processors import ByteLevel
+from transformers import AutoTokenizer, GenerationConfig
 
 from r1lit.errors import InputError
 from r1lit.policy import check_tokenizer
-from r1lit.policy.tokens import ensure_pad_token, find_eos_ids, special_ids
+from r1lit.policy.tokens import ensure_bos, ensure_pad_token, find_eos_ids, special_ids
 
 
 def test_strict_check(tokenizer_of):
@@ -60,3 +61,29 @@ def test_eos_ids_of_chat_models_hold_the_end_of_the_turn(tokenizer_of):
 def test_think_tags_are_never_skipped(tokenizer_of):
     tokenizer = tokenizer_of(["<|endoftext|>", "<think>", "</think>", "<|pad|>"], chat=False)
     assert special_ids(tokenizer) == {0, 3}
+
+
+@pytest.mark.parametrize("own", [None, ByteLevel(trim_offsets=False)])
+def test_a_lost_bos_is_put_back_once_and_saved(tokenizer_of, own, tmp_path, caplog):
+    tokenizer = tokenizer_of(["<|endoftext|>", "<s>", "<|pad|>"], bos_token="<s>")
+    tokenizer.backend_tokenizer.post_processor = own
+    plain = tokenizer("What is 1")["input_ids"]
+    ensure_bos(tokenizer, "model-x")
+    assert "model-x: its tokenizer left out <s>" in caplog.text
+    assert tokenizer("What is 1")["input_ids"] == [1, *plain]
+    assert tokenizer("What is 1", add_special_tokens=False)["input_ids"] == plain
+    caplog.clear()
+    ensure_bos(tokenizer, "model-x")
+    assert tokenizer("What is 1")["input_ids"] == [1, *plain]
+    tokenizer.save_pretrained(tmp_path)
+    assert AutoTokenizer.from_pretrained(tmp_path)("What is 1")["input_ids"] == [1, *plain]
+    assert not caplog.text
+
+
+def test_the_mark_of_the_next_role_ends_a_turn_without_an_end_of_its_own(tokenizer_of):
+    tokenizer = tokenizer_of(["<|endoftext|>", "<|user|>", "<|assistant|>", "<|pad|>"])
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+    )
+    assert find_eos_ids(tokenizer, GenerationConfig(), chat=True) == (0, 1)

@@ -352,7 +352,6 @@ def test_refusals_stop_at_once(script, status, said):
         ({"timeout_s": 0}, "timeout_s is 0"),
         ({"samples_per_request": 0}, "samples_per_request is 0"),
         ({"template": "no field"}, "lacks"),
-        ({"prefill": "<think>"}, "prefill needs a template"),
     ],
 )
 def test_bad_settings(settings, said):
@@ -479,3 +478,22 @@ def test_a_real_server_that_dies_and_comes_back(served, caplog):
     assert any("asking again" in line for line in caplog.messages)
     assert any("answers again" in line for line in caplog.messages)
     served.wait()
+
+
+@pytest.mark.parametrize(
+    ("text", "prefill", "wanted"),
+    [
+        ("a</think>4", "", "<think>a</think>4"),  # the server's chat template opened the tag
+        ("4", "", "4"),
+        ("a</think>4", "<think>\n", "<think>\na</think>4"),
+        ("cut off \\boxed{3", "<think>\n", "<think>\ncut off \\boxed{3"),
+        ("<think>\na</think>4", "<think>\n", "<think>\na</think>4"),
+        ("\n<think>a</think>4", "", "\n<think>a</think>4"),
+    ],
+)
+def test_a_tag_that_the_server_s_template_opened(script, text, prefill, wanted):
+    (found,) = run(script(lambda body, number: (200, answer(choice(text)))), prefill=prefill)
+    assert found.text == wanted
+    assert found.reasoning == (
+        None if text == "4" else found.text.partition("</think>")[0].partition("<think>")[2].strip()
+    )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from r1lit.data.encoding import ChatEncoder
+from r1lit.data.encoding import ChatEncoder, Turns
 from r1lit.data.mixing import Mixture
 from r1lit.data.packing import ChatBatch, collate, cut
 from r1lit.data.prompts import PromptBatches, PromptDataModule
@@ -42,6 +42,8 @@ class ChatDataModule(ResumableDataModule):
         packing: Lay rows one after another, each seeing itself alone, instead of padding them to equal length.
         micro_batch_tokens: Tokens in one forward and backward: the memory budget.
         max_length: Leave out longer rows, in tokens; the model's context if None. No row is ever cut.
+        turns: Learn from ``all`` turns of the assistant, or from the ``last`` alone, as chat templates require that
+            drop the reasoning of earlier ones. A message's own ``weight: 0`` is obeyed in both.
         seed: Of the order of the rows.
         shuffle: Whether rows are reshuffled in each epoch.
         val_limit: See ``PromptDataModule``.
@@ -64,6 +66,7 @@ class ChatDataModule(ResumableDataModule):
         packing: bool = True,
         micro_batch_tokens: int = 16384,
         max_length: int | None = None,
+        turns: Turns = "all",
         seed: int = 0,
         shuffle: bool = True,
         val_limit: int | None = None,
@@ -84,6 +87,7 @@ class ChatDataModule(ResumableDataModule):
             raise InputError(f"data.epochs is {epochs}: it must be more than 0")
         self.sources = sources
         self.batch_size, self.epochs = batch_size, epochs
+        self.turns: Turns = turns
         self.packing, self.micro_batch_tokens, self.max_length = packing, micro_batch_tokens, max_length
         self.seed, self.shuffle, self.cache_dir = seed, shuffle, cache_dir
         self.prompts = PromptDataModule(None, val, val_limit=val_limit, val_batch_size=val_batch_size)
@@ -102,13 +106,14 @@ class ChatDataModule(ResumableDataModule):
         Raises:
             InputError: If a source cannot be read or has a malformed row, or a row cannot be rendered.
         """
-        encoder = ChatEncoder.of(policy)
+        encoder = ChatEncoder.of(policy, self.turns)
         for name, source in self.sources.items():
             if not is_store(source.path):
                 folder = self._folder(name, source, encoder)
                 if not is_store(folder):
                     bad = BadRows()
-                    made = write_store(folder, read_chats(source, name, bad), encoder, bad_rows=bad)
+                    rows = read_chats(source, name, bad)
+                    made = write_store(folder, rows, encoder, bad_rows=bad, on_bad_row=source.on_bad_row)
                     bad.report(source.path, made.rows)
 
     def connect(self, policy: Policy) -> None:
@@ -117,7 +122,7 @@ class ChatDataModule(ResumableDataModule):
         Raises:
             InputError: If a store was written with another tokenizer or template, or has no row that is short enough.
         """
-        encoder = ChatEncoder.of(policy)
+        encoder = ChatEncoder.of(policy, self.turns)
         longest = min(policy.max_context, self.max_length or policy.max_context)
         self._pad_id = policy.pad_id
         self._stores, self._usable = [], []
@@ -140,7 +145,7 @@ class ChatDataModule(ResumableDataModule):
         """Where a source's store is: named after all that its rows depend on, so a changed file is tokenised anew."""
         path = Path(source.path).expanduser()
         stamp = [path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else [source.split]
-        facts = [str(path), stamp, source.form, source.skip, source.limit, source.on_bad_row]
+        facts = [str(path), stamp, source.form, source.skip, source.limit, source.on_bad_row, self.turns]
         key = hashlib.sha256(json.dumps([*facts, encoder.tokenizer_hash, encoder.template_hash]).encode()).hexdigest()
         root = Path(self.trainer.default_root_dir) if self.trainer is not None else Path.cwd()
         return root / TOKENISED / f"{name}-{key[:12]}"

@@ -13,7 +13,7 @@ from r1lit.types import Message
 _TEXTS = ("prompt_id", "kind", "task", "language")
 _SCHEMA = pa.schema(
     {
-        "messages": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()})),
+        "messages": pa.list_(pa.struct({"role": pa.string(), "content": pa.string(), "weight": pa.int8()})),
         "source": pa.string(),
         **dict.fromkeys(_TEXTS, pa.string()),
         "sample": pa.int64(),
@@ -35,7 +35,10 @@ class ChatFile(TableFile):
 
     def add(self, row: ChatRow) -> None:
         """Adds a chat."""
-        messages = [{"role": message.role, "content": message.content} for message in row.messages]
+        messages = [
+            {"role": message.role, "content": message.content, "weight": None if message.learn else 0}
+            for message in row.messages
+        ]
         known = {name: None if (value := row.meta.get(name)) is None else str(value) for name in _TEXTS}
         sample = row.meta.get("sample")
         number = sample if isinstance(sample, int) else None
@@ -47,6 +50,8 @@ def read_chat_file(path: Path) -> Iterator[ChatRow]:
     file = pq.ParquetFile(path)
     for index in range(file.num_row_groups):
         for row in file.read_row_group(index).to_pylist():
-            messages = tuple(Message(turn["role"], turn["content"]) for turn in row.pop("messages"))
+            messages = tuple(
+                Message(turn["role"], turn["content"], turn.get("weight") != 0) for turn in row.pop("messages")
+            )
             source = row.pop("source")
             yield ChatRow(messages, source, {name: value for name, value in row.items() if value is not None})

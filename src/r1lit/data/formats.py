@@ -5,7 +5,7 @@
 | ``messages`` | ``messages``: ``{"role", "content"}``, with ``tool_calls`` and ``reasoning_content`` where there are |
 | ``sharegpt`` | ``conversations``: a list of ``{"from", "value"}`` |
 | ``alpaca`` | ``instruction``, ``input``, ``output``; also ``system``, and ``history``: a list of pairs |
-| ``pairs`` | ``prompt`` and ``completion`` (or ``response``), or ``question`` and ``answer``: texts or messages |
+| ``pairs`` | one of ``PROMPTS`` and one of ``REPLIES``, the first that is there: texts or messages |
 
 ``system`` and ``tools`` columns belong to all of them. How messages become text is told in ``tasks.conversation``.
 """
@@ -15,12 +15,22 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from r1lit.errors import InputError
-from r1lit.tasks.conversation import REASONING, checked_text, from_json, joined, message_of, short, system_text
+from r1lit.tasks.conversation import (
+    REASONING,
+    checked_text,
+    from_json,
+    joined,
+    message_of,
+    short,
+    system_text,
+    tools_of,
+)
 from r1lit.tasks.conversation import BadRow as BadRow  # raised by to_chat
 from r1lit.types import Message
 
 Form = Literal["auto", "messages", "sharegpt", "alpaca", "pairs"]
-PAIRS = (("prompt", "completion"), ("prompt", "response"), ("question", "answer"))
+PROMPTS = ("prompt", "question", "problem", "query")
+REPLIES = ("completion", "response", "solution", "answer")  # a solution rather than its bare answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +42,8 @@ class ChatRow:
     """Where it comes from, such as ``cold start`` or ``gsm8k``; a store counts its rows by source."""
     meta: Mapping[str, Any] = field(default_factory=dict)
     """All other columns, kept as they came; they do not go into a store."""
+    where: str = ""
+    """File and row number, for messages."""
 
 
 def detect(columns: Iterable[str], where: str) -> Form:
@@ -51,7 +63,7 @@ def detect(columns: Iterable[str], where: str) -> Form:
         return "sharegpt"
     if {"instruction", "output"} <= present:
         return "alpaca"
-    if any({*pair} <= present for pair in PAIRS):
+    if present & {*PROMPTS} and present & {*REPLIES}:
         return "pairs"
     known = ", ".join(form for form in get_args(Form) if form != "auto")
     raise InputError(
@@ -71,10 +83,11 @@ def to_chat(row: Mapping[str, Any], form: Form, source: str = "") -> ChatRow:
         BadRow: If something is missing, empty or of another type than expected.
     """
     turns, used = _READERS[form](row)
-    system = system_text(row)
+    tools = tools_of(row)
+    system = system_text(row, tools)
     if system:
         turns = [{"role": "system", "content": system}, *turns]
-    messages = joined([message_of(number, turn) for number, turn in enumerate(turns, 1)])
+    messages = joined([message_of(number, turn, tools) for number, turn in enumerate(turns, 1)])
     _check(messages)
     meta = {name: value for name, value in row.items() if name not in used | {"system", "tools"}}
     return ChatRow(messages, source, meta)
@@ -110,7 +123,7 @@ def _from_alpaca(row: Mapping[str, Any]) -> tuple[Turns, set[str]]:
 
 
 def _from_pairs(row: Mapping[str, Any]) -> tuple[Turns, set[str]]:
-    pair = next((pair for pair in PAIRS if {*pair} <= row.keys()), PAIRS[0])
+    pair = [next((name for name in names if row.get(name) is not None), names[0]) for names in (PROMPTS, REPLIES)]
     turns: Turns = []
     for column, role in zip(pair, ("user", "assistant"), strict=True):
         value = row.get(column)

@@ -128,6 +128,9 @@ class PreferenceDataModule(ResumableDataModule):
         self.max_updates: int | None = None
         self.long = {"train": 0, "val": 0}
         """Rows that were longer than ``max_length``."""
+        self.useless = {"train": 0, "val": 0}
+        """Rows left out, as nothing is read of a reply, or the same of both: their summaries are equal, or what is left
+        of them after cutting."""
         self.train_items: list[Item] = []
         self.val_items: list[Item] = []
         self._split: tuple[list[Preference], list[Preference]] | None = None
@@ -185,7 +188,21 @@ class PreferenceDataModule(ResumableDataModule):
         self.train_items = self._encode(train, model, longest, "train")
         self.val_items = self._encode(held, model, longest, "val")
         if not self.train_items:
-            raise InputError(f"data: none of the {len(train)} training rows has at most {longest} tokens; cut them")
+            useless = self.useless["train"]
+            also = f" and differs in what reads: {model.encoder.reads} reads ({useless} do not)" if useless else ""
+            raise InputError(
+                f"data: none of the {len(train)} training rows has at most {longest} tokens{also}; cut them"
+            )
+        for name, count in self.useless.items():
+            if count:
+                log.warning(
+                    "%d %s rows left out: with reads: %s and at most %d tokens, there is nothing to tell their replies "
+                    "apart by",
+                    count,
+                    name,
+                    model.encoder.reads,
+                    longest,
+                )
         for name, count in self.long.items():
             if count:
                 done = "left out" if name == "train" and self.on_long == "skip" else "cut in their middle"
@@ -200,7 +217,7 @@ class PreferenceDataModule(ResumableDataModule):
 
     def _encode(self, rows: Sequence[Preference], model: RewardModel, longest: int, name: str) -> list[Item]:
         items = []
-        self.long[name] = 0
+        self.long[name] = self.useless[name] = 0
         for row in rows:
             item = _item(row, model)
             if any(len(ids) > longest for ids in item.rows):
@@ -209,6 +226,9 @@ class PreferenceDataModule(ResumableDataModule):
                     continue
                 kept = tuple(np.array(cut_middle(ids.tolist(), longest), np.int32) for ids in item.rows)
                 item = Item(kept, item.safe, item.prompt, item.characters)
+            if not all(item.characters) or len({ids.tobytes() for ids in item.rows}) < len(item.rows):
+                self.useless[name] += 1
+                continue
             items.append(item)
         return items
 
@@ -340,12 +360,6 @@ def _share(key: str) -> float:
 def _item(row: Preference, model: RewardModel) -> Item:
     replies = (row.chosen, row.rejected) if isinstance(row, Pair) else (row.response,)
     read = [model.encoder.read(reply) for reply in replies]
-    if not all(read) or len({*read}) < len(read):
-        what = "equal" if all(read) else "empty"
-        question = " ".join(row.messages[-1].content.split())
-        raise InputError(
-            f"{row.source}: {what} reply, of which reads: {model.encoder.reads} is read, to {question!r:.60}"
-        )
     return Item(
         tuple(np.array(model.encode(row.messages, reply), np.int32) for reply in replies),
         None if isinstance(row, Pair) else row.safe,

@@ -5,14 +5,14 @@ import itertools
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from r1lit.data.formats import BadRow, ChatRow, Form, detect, to_chat
 from r1lit.errors import InputError
 from r1lit.tasks.base import check_slice
-from r1lit.tasks.files import read_rows
+from r1lit.tasks.files import read_rows, without_filler
 
 log = logging.getLogger(__name__)
 _TABLES = (".json", ".parquet", ".csv", ".tsv")
@@ -42,7 +42,8 @@ class ChatSource:
     limit: int | None = None
     """Read at most this many rows; None reads all."""
     on_bad_row: Literal["raise", "skip"] = "raise"
-    """What to do with a malformed row: stop and name it, or leave it out and count it."""
+    """What to do with a row that is malformed, or that the chat template refuses: stop and name it, or leave it out and
+    count it."""
 
     def __post_init__(self) -> None:
         """Checks numbers."""
@@ -95,7 +96,7 @@ def read_chats(source: ChatSource, name: str, bad: BadRows | None = None) -> Ite
                 raise row
             if form == "auto":
                 form = detect(row, source.path)
-            chat = to_chat(row, form, name)
+            chat = replace(to_chat(row, form, name), where=f"{source.path}, row {number}")
         except BadRow as error:
             what = f"{source.path}, row {number}: {error}"
             if source.on_bad_row == "raise":
@@ -116,7 +117,7 @@ def rows_of(source: ChatSource) -> Iterator[tuple[int, Mapping[str, Any] | BadRo
     elif path.suffix.lower() in _TABLES:
         yield from enumerate(read_rows(path), start=1)
     else:
-        yield from enumerate(_hub(source), start=1)
+        yield from enumerate(map(without_filler, _hub(source)), start=1)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | BadRow]]:

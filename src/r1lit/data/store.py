@@ -27,12 +27,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from r1lit.data.encoding import ChatEncoder
+from r1lit.data.encoding import ChatEncoder, Turns
 from r1lit.data.formats import ChatRow
 from r1lit.data.sources import BadRows
 from r1lit.errors import InputError
@@ -73,6 +73,8 @@ class Manifest:
     """Hash of all rows in order."""
     files: dict[str, str]
     """Hash of every other file."""
+    turns: Turns = "all"
+    """Which of the assistant's turns are targets."""
     extra: dict[str, Any] = field(default_factory=dict)
     """What the writer added: the counts of filters, where rows came from."""
 
@@ -107,6 +109,7 @@ def write_store(
     max_length: int | None = None,
     extra: Mapping[str, Any] | None = None,
     bad_rows: BadRows | None = None,
+    on_bad_row: Literal["raise", "skip"] = "raise",
 ) -> Manifest:
     """Tokenises rows and writes them as a store, which is complete or not there; an earlier one is replaced.
 
@@ -117,21 +120,24 @@ def write_store(
         max_length: Rows with more tokens are left out and counted: a row that is cut off teaches not to stop.
         extra: Goes into the manifest; ready for JSON.
         bad_rows: What the reader of ``rows`` left out; its count goes into the manifest.
+        on_bad_row: What to do with a row that cannot be rendered, such as one that the chat template refuses: stop and
+            name it, or leave it out and add it to ``bad_rows``.
 
     Raises:
-        InputError: If there is no row, a row cannot be rendered, or the URL cannot be written to.
+        InputError: If there is no row, with ``on_bad_row: raise`` a row cannot be rendered, or the URL cannot be
+            written to.
     """
     target = directory if is_remote(directory) else Path(directory).expanduser()
     if isinstance(target, str):
         with tempfile.TemporaryDirectory() as folder:
-            manifest = _write(Path(folder), rows, encoder, max_length, extra or {}, bad_rows)
+            manifest = _write(Path(folder), rows, encoder, max_length, extra or {}, bad_rows, on_bad_row)
             _upload(Path(folder), target)
         return manifest
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
-    manifest = _write(draft, rows, encoder, max_length, extra or {}, bad_rows)
+    manifest = _write(draft, rows, encoder, max_length, extra or {}, bad_rows, on_bad_row)
     old = target.with_name(f".{target.name}.old")
     if target.exists():
         shutil.rmtree(old, ignore_errors=True)
@@ -148,14 +154,22 @@ def _write(
     max_length: int | None,
     extra: Mapping[str, Any],
     bad_rows: BadRows | None,
+    on_bad_row: Literal["raise", "skip"],
 ) -> Manifest:
+    bad_rows = BadRows() if bad_rows is None else bad_rows
     lengths: list[tuple[int, int]] = []
     sources: dict[str, int] = {}
     content = hashlib.sha256()
     too_long = 0
     with _writer(folder) as add:
         for row in rows:
-            stored = _stored(row, encoder)
+            try:
+                stored = _stored(row, encoder)
+            except InputError as error:
+                if on_bad_row == "raise":
+                    raise
+                bad_rows.add(str(error))
+                continue
             if max_length is not None and len(stored.input_ids) > max_length:
                 too_long += 1
                 continue
@@ -166,13 +180,15 @@ def _write(
             sources[stored.source] = sources.get(stored.source, 0) + 1
         if not lengths:
             reason = f"all {too_long} are longer than {max_length} tokens" if too_long else "there are none"
+            if bad_rows.count:
+                reason = f"{bad_rows.count} are malformed; the first: {bad_rows.shown[0]}"
             raise InputError(f"{folder.name.strip('.')}: no rows to store; {reason}")
     _settle_index(folder, content.hexdigest())
     table = np.array(lengths, dtype=np.int32)
     np.save(folder / LENGTHS, table)
     if too_long:
         log.warning("%d rows of more than %s tokens left out, %d kept", too_long, max_length, len(lengths))
-    left_out = {"too_long": too_long, "malformed": bad_rows.count if bad_rows else 0}
+    left_out = {"too_long": too_long, "malformed": bad_rows.count}
     manifest = Manifest(
         tokenizer=encoder.tokenizer_hash,
         template=encoder.template_hash,
@@ -184,6 +200,7 @@ def _write(
         left_out={reason: count for reason, count in left_out.items() if count},
         content=content.hexdigest(),
         files={file.name: _hash(file) for file in sorted(folder.iterdir())},
+        turns=encoder.turns,
         extra=dict(extra),
     )
     write_json(folder / MANIFEST, asdict(manifest))
@@ -195,7 +212,7 @@ def _stored(row: ChatRow, encoder: ChatEncoder) -> StoredRow:
         encoded = encoder.encode(row.messages)
     except InputError as error:
         question = next((m.content for m in row.messages if m.role == "user"), "")
-        raise InputError(f"{row.source or 'row'} ('{question[:40]}'): {error}") from error
+        raise InputError(f"{row.where or row.source or 'row'} ('{question[:40]}'): {error}") from error
     return StoredRow(np.array(encoded.input_ids, np.int32), np.array(encoded.loss_mask, np.uint8), row.source)
 
 
@@ -301,6 +318,8 @@ def open_store(path: str | Path, encoder: ChatEncoder | None, cache_dir: str | N
                     f"{where}: written with another {name} ({then[:8]}) than the policy's ({now[:8]}); "
                     f"give the policy that {name}, or write the store anew"
                 )
+        if manifest.turns != encoder.turns:
+            raise InputError(f"{where}: written to learn from turns: {manifest.turns}; set data.turns to that")
     return Store(where, manifest, lengths, cache_dir)
 
 

@@ -22,6 +22,7 @@ from transformers import (
 from transformers.utils.hub import cached_file
 
 from r1lit.errors import InputError
+from r1lit.policy.tokens import ensure_bos
 
 _PACKAGE = "package:"
 _CAUSAL_ENDINGS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
@@ -119,13 +120,19 @@ def read_config(source: ModelSource) -> PreTrainedConfig:
 def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
     """Reads the tokenizer; for a GGUF file, the one inside the file.
 
+    It begins texts with the bos token where the model was trained so, whatever the conversion made of that.
+
     Raises:
         InputError: If there is none.
     """
     try:
-        return AutoTokenizer.from_pretrained(source.location, **source.kwargs)
+        tokenizer = AutoTokenizer.from_pretrained(source.location, **source.kwargs)
     except (OSError, ValueError) as error:
         raise _unreadable(source, "tokenizer", error) from error
+    # Configurations and GGUF files say so by add_bos_token, which not every conversion keeps; all Gemmas need one.
+    if getattr(tokenizer, "add_bos_token", None) is True or type(tokenizer).__name__.startswith("Gemma"):
+        ensure_bos(tokenizer, source.name)
+    return tokenizer
 
 
 def load_generation_config(source: ModelSource, config: PreTrainedConfig) -> GenerationConfig:

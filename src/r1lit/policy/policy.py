@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from r1lit.errors import InputError
 from r1lit.policy.backbone import Backbone
-from r1lit.policy.heads import head_error
+from r1lit.policy.heads import head_error, set_vocabulary
 from r1lit.policy.loading import (
     load_config,
     load_generation_config,
@@ -37,8 +37,9 @@ from r1lit.policy.lora import (
 from r1lit.policy.packed import PackedBatch
 from r1lit.policy.saving import save_directory
 from r1lit.policy.sharding import decoder_blocks, reshard, shard_module, unsharded
-from r1lit.policy.templates import PromptTemplate
+from r1lit.policy.templates import PromptTemplate, with_chat_template
 from r1lit.policy.tokens import ensure_pad_token, find_eos_ids, special_ids
+from r1lit.policy.vocabulary import vocabulary_size
 from r1lit.policy.weights import fill_from_source, is_adapter, parameters_on_meta
 from r1lit.types import Prompt
 
@@ -60,9 +61,12 @@ class Policy(Backbone):
 
     Args:
         init_from: A directory, a hub id, a ``.gguf`` file or ``package:NAME/path/inside``.
-        template: ``chat``, ``zero``, or a text with ``{question}``.
+        template: ``chat``, ``zero``, ``examples``, a text with ``{question}``, or the path of a ``.jinja`` file, which
+            takes the place of the tokenizer's chat template.
         system: System message for ``chat``.
         prefill: How every answer begins, such as ``<think>`` and a newline.
+        chat_template_kwargs: Values of variables that the chat template reads, such as ``enable_thinking: false``.
+            They and the template are saved with the model.
         dtype: Of the parameters: float32, bfloat16, or auto (as saved).
         attn_implementation: Passed to transformers.
         gradient_checkpointing: Recompute each decoder layer in the backward pass.
@@ -89,11 +93,12 @@ class Policy(Backbone):
         logprob_chunk_size: int = 4096,
         lora: LoraSettings | None = None,
         max_context: int | None = None,
+        chat_template_kwargs: dict[str, Any] | None = None,
     ) -> None:
         """Reads configuration and tokenizer."""
         super().__init__(gradient_checkpointing)
         self.init_from = init_from
-        self.template = PromptTemplate(template, system, prefill)
+        self._given_template, self._chat_template_kwargs = template, chat_template_kwargs
         self.attn_implementation = attn_implementation
         self.logprob_chunk_size = logprob_chunk_size
         self.lora = lora
@@ -106,6 +111,8 @@ class Policy(Backbone):
         self._source_config = load_config(self._source)
         self.dtype = resolve_dtype(dtype, self._source_config)
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(self._source)
+        template = with_chat_template(self.tokenizer, template, chat_template_kwargs)
+        self.template = PromptTemplate(template, system, prefill)
         self.template.check(self.tokenizer, init_from)
         self.generation_config = load_generation_config(self._source, self._source_config)
         self.eos_ids = find_eos_ids(self.tokenizer, self.generation_config, chat=self.template.is_chat)
@@ -134,7 +141,7 @@ class Policy(Backbone):
         """Another policy, not yet built, from the same source and with the same settings: for a reference policy."""
         return type(self)(
             self.init_from,
-            self.template.text,
+            self._given_template,
             self.template.system,
             self.template.prefill,
             str(self.dtype).removeprefix("torch."),
@@ -143,6 +150,7 @@ class Policy(Backbone):
             self.logprob_chunk_size,
             self.lora,
             self._given_context,
+            self._chat_template_kwargs,
         )
 
     # Construction
@@ -155,6 +163,7 @@ class Policy(Backbone):
             )
             if self.lora is not None:
                 add_adapters(self.lm, self.lora, reference=self.keeps_reference)
+        set_vocabulary(self.lm, vocabulary_size(self.tokenizer))
         self.lm.generation_config = copy.deepcopy(self.generation_config)
         self._finish_build(meta)
 

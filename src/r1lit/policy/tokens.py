@@ -1,13 +1,16 @@
-"""Padding and end-of-sequence tokens: which they are, and that they are not the same."""
+"""Tokens that begin, end and pad a text: which they are, that they are there, and that they are not the same."""
 
+import logging
 import re
 
+from tokenizers.processors import Sequence, TemplateProcessing
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from r1lit.errors import InputError
 from r1lit.policy.templates import apply_chat
 from r1lit.types import Message
 
+log = logging.getLogger(__name__)
 _PAD_LIKE = re.compile(r"pad", re.IGNORECASE)
 _SPARE_LIKE = re.compile(r"reserved|unused|dummy|extra_id", re.IGNORECASE)
 _END_LIKE = re.compile(r"</s>|end|eot|eos|eom|stop", re.IGNORECASE)
@@ -31,6 +34,24 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
         raise InputError(
             f"pad == eos in {name}: both are {tokenizer.eos_token}; set another pad_token in its tokenizer_config.json"
         )
+
+
+def ensure_bos(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    """Makes the tokenizer begin every plain text with its bos token, for models that were trained with one.
+
+    A conversion may lose it (some releases of transformers do for GGUF files), and the model is then far off: Gemma 3
+    goes from 4.0 to 9.7 nats a token.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)  # tokenizers in Python have none
+    if backend is None or tokenizer.bos_token_id is None or tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]:
+        return
+    bos = str(tokenizer.bos_token)
+    first = TemplateProcessing(f"{bos} $A", f"{bos} $A {bos} $B", [(bos, tokenizer.bos_token_id)])
+    own = backend.post_processor
+    backend.post_processor = first if own is None else Sequence([own, first])
+    log.warning(
+        "%s: its tokenizer left out %s, which the model was trained with; every text now begins with it", name, bos
+    )
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
@@ -75,14 +96,17 @@ def find_eos_ids(tokenizer: PreTrainedTokenizerBase, generation: GenerationConfi
     """All tokens that end a completion, in ascending order.
 
     They are those of the generation config, the tokenizer's, and, where ``chat``, the special token that the chat
-    template writes after an assistant's turn (a base model's own eos is often another one).
+    template writes after an assistant's turn (a base model's own eos is often another one): its end, or, where the
+    template writes none, the mark of the next role.
     """
     configured = generation.eos_token_id
     ids = set(configured if isinstance(configured, list) else [configured])
     ids.add(tokenizer.eos_token_id)
     if chat and tokenizer.chat_template:
         marker = "0123456789"
-        text = apply_chat(tokenizer, (Message("user", "a"), Message("assistant", marker)))
-        tail = tokenizer(text[text.rindex(marker) + len(marker) :].lstrip(), add_special_tokens=False)["input_ids"]
-        ids.update(i for i in tail[:1] if i in special_ids(tokenizer))
+        turns = (Message("user", "a"), Message("assistant", marker), Message("user", "a"))
+        for chat_so_far in (turns[:2], turns):
+            tail = apply_chat(tokenizer, chat_so_far).rpartition(marker)[2].lstrip()
+            first = tokenizer(tail, add_special_tokens=False)["input_ids"][:1]
+            ids.update(i for i in first if i in special_ids(tokenizer))
     return tuple(sorted(i for i in ids if i is not None))

@@ -1,8 +1,13 @@
-"""Whether two models mean the same tokens by the same numbers."""
+"""How many tokens there are, and whether two models mean the same ones by the same numbers."""
 
 from transformers import PreTrainedTokenizerBase
 
 from r1lit.errors import InputError
+
+
+def vocabulary_size(tokenizer: PreTrainedTokenizerBase) -> int:
+    """One more than the highest number of a token."""
+    return max(tokenizer.get_vocab().values()) + 1
 
 
 def shared_vocabulary(
@@ -32,4 +37,4 @@ def shared_vocabulary(
                 f"{ends[0]} for the student and {ends[1]} for the teacher; take a teacher of the student's family, or "
                 "fine-tune the student on the teacher's texts (SFTModule), which any tokenizer can"
             )
-    return max(ours) + 1
+    return vocabulary_size(student)

@@ -46,7 +46,9 @@ class OpenAIEngine:
         system: A system message put before prompts that have none.
         template: A text with ``{question}``: it is sent to ``/completions``, as base models need; empty sends the
             messages to ``/chat/completions``.
-        prefill: How every answer begins; with a template only.
+        prefill: How every answer begins: sent with a ``template``; of a chat server, what its chat template opens, such
+            as ``<think>`` and a newline. That goes before every text that neither begins with it nor was split at it.
+            A text with ``</think>`` alone gets its ``<think>`` in any case.
         logprobs: Ask for log-probabilities.
         max_tokens_field: What the server calls the length limit; OpenAI's newest models want ``max_completion_tokens``.
         extra: Further fields of the request.
@@ -79,8 +81,6 @@ class OpenAIEngine:
             raise InputError(f"OpenAIEngine: samples_per_request is {samples_per_request}; give at least 1")
         if template and "{question}" not in template:
             raise InputError(f"OpenAIEngine: template {template!r} lacks {{question}}")
-        if prefill and not template:
-            raise InputError("OpenAIEngine: prefill needs a template: a chat server opens the answer itself")
         self.model, self.samples_per_request, self.system = model, samples_per_request, system
         self.template, self.prefill = template, prefill
         self.logprobs, self.max_tokens_field, self.extra = logprobs, max_tokens_field, dict(extra or {})
@@ -182,10 +182,17 @@ class OpenAIEngine:
         if not isinstance(content, str) or not isinstance(thought, str):
             raise MalformedAnswer(f"the content of a message is {str(content or thought)[:80]!r}, not a text")
         if not thought:
-            return content, reason
+            return self._begun(content), reason
         # Cut off while thinking: the tag stays open, as it does where the text comes in one piece.
         closing = "" if reason == "length" and not content else f"</think>{content}"
         return f"<think>{thought}{closing}", reason
+
+    def _begun(self, content: str) -> str:
+        """A chat's answer with what the server's template began it with."""
+        if content.lstrip().startswith(self.prefill.strip() or "<think>"):
+            return content
+        closed = "</think>" in content and "<think>" not in content.partition("</think>")[0]
+        return (self.prefill or ("<think>" if closed else "")) + content
 
 
 def _logprobs(given: object) -> tuple[float, ...]:

@@ -17,6 +17,7 @@ from transformers import (
 
 from r1lit.functional.sampling import sample_tokens, uniforms
 from r1lit.policy import Policy
+from r1lit.policy.heads import vocabulary_of
 from r1lit.rollout.completion import Request, check_max_rows, chunks, encode_requests, left_pad, make_completion
 from r1lit.rollout.stopping import StopStrings
 from r1lit.types import Completion, FinishReason, Prompt, SamplingParams
@@ -98,7 +99,7 @@ class _CounterSampling(LogitsProcessor):
         """Inside, takes the logits from the model: those that ``generate`` hands on are rounded to float32."""
 
         def keep(module: torch.nn.Module, args: Any, output: Any) -> None:
-            self.logits = output.logits[:, -1].clone()
+            self.logits = output.logits[:, -1, : vocabulary_of(lm)].clone()
 
         handle = lm.register_forward_hook(keep)
         try:

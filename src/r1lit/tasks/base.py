@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any, cast, get_args
 
 from r1lit.errors import InputError
-from r1lit.tasks.conversation import BadRow, from_json, joined, message_of, system_text
+from r1lit.tasks.conversation import BadRow, from_json, joined, message_of, system_text, tools_of
 from r1lit.types import Kind, Message, Prompt, Task
 
 log = logging.getLogger(__name__)
@@ -251,12 +251,13 @@ class _PromptBuilder:
         columns = self.columns
         instructions = {"system": row.get(columns.system or ""), "tools": self._tools(number, row).get("tools")}
         try:
-            system = system_text(instructions)
+            tools = tools_of(instructions)
+            system = system_text(instructions, tools)
         except BadRow as error:
             raise self._error(number, columns.system, str(error)) from error
         column = columns.messages or columns.question
         try:
-            messages = joined([message_of(place, turn) for place, turn in enumerate(turns, 1)])
+            messages = joined([message_of(place, turn, tools) for place, turn in enumerate(turns, 1)])
         except BadRow as error:
             raise self._error(number, column, str(error)) from error
         if system:

@@ -176,10 +176,26 @@ def _parquet(path: Path) -> Iterable[Row]:
     from pyarrow import parquet
 
     try:
-        rows: list[Row] = parquet.ParquetFile(path).read().to_pylist()
-        return rows
+        return [without_filler(row) for row in parquet.ParquetFile(path).read().to_pylist()]
     except pyarrow.ArrowException as error:
         raise InputError(f"{path}: not a readable Parquet file: {' '.join(str(error).split())}") from error
+
+
+def without_filler(row: Row) -> Row:
+    """A row out of an Arrow table as JSON lines would give it.
+
+    In a column of structs each row has the fields of all; those that it never had hold null. They are taken out at
+    every depth, so a null that was meant is lost too: a file that needs both keeps such values as JSON text.
+    """
+    return {name: _filled(value) for name, value in row.items()}
+
+
+def _filled(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _filled(part) for name, part in value.items() if part is not None}
+    if isinstance(value, list):
+        return [_filled(part) for part in value]
+    return value
 
 
 def _delimited(path: Path, delimiter: str, header: list[str] | None) -> Iterator[Row]:

@@ -12,6 +12,7 @@ from r1lit.tasks.base import (
     prompts_from_rows,
     stem,
 )
+from r1lit.tasks.files import without_filler
 from r1lit.types import Kind, Prompt, Task
 
 
@@ -75,7 +76,7 @@ class HubPrompts(PromptSource):
         dataset = load_rows(self.path, self.name, self.split, self.revision)
         stop = len(dataset) if self.limit is None else min(len(dataset), self.skip + self.limit)
         return prompts_from_rows(
-            dataset.select(range(self.skip, stop)) if self.skip < stop else (),
+            map(without_filler, dataset.select(range(self.skip, stop)) if self.skip < stop else ()),
             self.columns,
             self.path,
             self.defaults,
