@@ -5,11 +5,12 @@ from functools import partial
 
 import pytest
 import torch
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, Trainer
 from torch.nn.utils import clip_grad_norm_
 
 from r1lit import Policy
 from r1lit.callbacks import RolloutCallback, RolloutCheckpoint
+from r1lit.data.prompts import PromptDataModule
 from r1lit.errors import InputError, TrainingError
 from r1lit.modules import GRPOModule, Objective
 from r1lit.rewards import UNSCORED, AccuracyReward, FormatReward, FunctionReward
@@ -421,3 +422,38 @@ def test_the_rollout_in_which_a_number_of_tokens_is_reached_is_the_last(run):
     module = run(rollouts=None, callbacks=[recorder], limits=Limits(tokens_sampled=300))
     counts = [sum(len(c.token_ids) for c in rollout.completions) for rollout in recorder.rollouts]
     assert sum(counts[:-1]) < 300 <= sum(counts) == module.tokens_sampled
+
+
+OPENS_TAG = (
+    "{% for m in messages %}{% if m['role'] == 'user' %}User: {{ m['content'] }}\nAssistant:{% else %}"
+    "{{ m['content'].split('</think>')[-1] }}<|end|>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<think>{% endif %}"
+)
+
+
+def test_format_is_learnt_where_the_chat_template_opens_the_tag(tmp_path):
+    (tmp_path / "opens.jinja").write_text(OPENS_TAG)
+    policy = Policy("package:r1lit/assets/tiny/base", template=str(tmp_path / "opens.jinja"))
+    recorder = Recorder()
+    module = GRPOModule(
+        policy,
+        rewards=[FormatReward()],
+        optimizer=partial(torch.optim.AdamW, lr=2e-3, weight_decay=0.0),
+        sampling=SamplingParams(n=16, max_new_tokens=40),
+        objective=Objective(beta=0.0),
+        max_rollouts=14,
+    )
+    trainer = Trainer(
+        accelerator="cpu", devices=1, max_epochs=-1, logger=False, enable_progress_bar=False, callbacks=[recorder],
+        enable_model_summary=False, enable_checkpointing=False, default_root_dir=tmp_path, num_sanity_val_steps=0,
+    )  # fmt: skip
+    data = PromptDataModule(TinyWorldPrompts(n=64), prompts_per_rollout=4)
+    trainer.fit(module, datamodule=data)
+    think = policy.tokenizer.convert_tokens_to_ids("<think>")
+    for completion in recorder.rollouts[0].completions:
+        assert completion.prompt_ids[-1] == think
+        assert completion.token_ids[0] != think
+        assert completion.text.startswith("<think>")
+    means = [sum(scored.total for scored in rollout.scored) / len(rollout.scored) for rollout in recorder.rollouts]
+    assert 0.2 < means[0] < 0.8
+    assert sum(means[-2:]) / 2 > 0.9

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from r1lit import Policy
 from r1lit.errors import InputError, TrainingError
 from r1lit.rollout import NativeEngine, RolloutEngine, TransformersEngine
 from r1lit.types import Message, Prompt, SamplingParams
@@ -324,3 +325,30 @@ def test_the_models_own_generation_config_is_not_followed(own, make_policy, prom
     policy.lm.generation_config.update(**own)
     assert_same(expected, sampled(NativeEngine(policy), prompts, sampling))
     assert_same(expected, sampled(TransformersEngine(policy), prompts, sampling))
+
+
+@engines
+def test_ids_beyond_the_tokenizer_are_never_sampled(engine, tmp_path):
+    """Qwen2.5 and others have rows for more tokens than there are; here those rows are the most likely by far."""
+    small = Policy.from_pretrained("package:r1lit/assets/tiny/base", template="{question}")
+    tokens = len(small.tokenizer)
+    small.lm.resize_token_embeddings(tokens + 24, mean_resizing=False)
+    with torch.no_grad():
+        head = small.lm.get_output_embeddings().weight
+        head[tokens:] = 9 * head[:tokens].abs().max()
+        head[tokens + 12 :] *= -1
+    small.lm.save_pretrained(tmp_path)
+    small.tokenizer.save_pretrained(tmp_path)
+    policy = Policy.from_pretrained(str(tmp_path), template="{question}")
+    assert policy.lm.config.vocab_size == tokens + 24
+    ask = [Prompt(f"p{i}", (Message("user", f"Calculate {i} + 2"),)) for i in range(4)]
+    completions = list(engine(policy).generate(ask, SamplingParams(n=8, max_new_tokens=12)))
+    assert max(i for c in completions for i in c.token_ids) < tokens
+    # And the trainer's probabilities are those of the tokens alone.
+    c = completions[0]
+    ids = torch.tensor([[*c.prompt_ids, *c.token_ids]])
+    mask = torch.zeros_like(ids, dtype=torch.bool)
+    mask[:, len(c.prompt_ids) :] = True
+    with torch.no_grad():
+        found = policy.token_logprobs(ids, torch.ones_like(ids), mask).logprobs[mask]
+    torch.testing.assert_close(found, torch.tensor(c.logprobs), atol=1e-4, rtol=1e-4)
