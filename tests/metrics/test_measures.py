@@ -152,3 +152,13 @@ def test_measures_keep_the_two_temperatures_apart(accuracy):
     assert "cons@2" in found
     measures.reset()
     assert measures.compute() == {}
+
+
+def test_answers_that_hang_the_judge_count_as_wrong(caplog):
+    accuracy = AccuracyReward(timeout_s=1.5)
+    measures = Measures([accuracy])
+    asked = prompt("p", answer="x + x")
+    measures.add("eval", [answered(asked, 0, "2x"), answered(asked, 1, "9^{9^{9^9}}")])
+    assert measures.compute()["pass@1"]["value"] == 0.5
+    assert "1 of 2 answers could not be judged in time; they count as wrong" in caplog.text
+    accuracy.close()

@@ -44,6 +44,8 @@ def test_a_comparison_that_hangs_stays_unscored_and_leaves_no_process():
         "accuracy": (1.0, None, None, 0.0)
     }
     assert tuple(s.total for s in scores) == (1.0, None, None, 0.0)
+    evaluated = score_completions([reward], batch, step=0, judge="accuracy")
+    assert [(s.scores["accuracy"], s.total) for s in evaluated] == [(1.0, 1.0), (0.0, None), (0.0, None), (0.0, 0.0)]
     with pytest.raises(AnswerTimeout, match=r"'p5', sample 1"):
         reward.is_correct(batch[1])
     processes = [worker._process for worker in workers_module._pools["math"]._workers if worker._process is not None]

@@ -29,7 +29,8 @@ class BenchmarkMetrics(nn.Module):
     """pass@1, pass@k, cons@n, mean length, truncated, unparsable and unscored share, and the means of other rewards.
 
     Correct is a sample whose judge gave at least 1: partial credit is none (its mean is reported under the judge's
-    name). Samples that the judge could not judge in time are left out and counted as unscored.
+    name). Samples that it could not judge in time come with a score of 0 and without a total: they count as wrong, and
+    as unscored.
 
     Args:
         rewards: Names of all rewards.

@@ -4,6 +4,7 @@ pass@1 and cons@k are the paper's (D.1); the reflection words are its list (C.2)
 measured of other prompts than reasoning stands in ``general``.
 """
 
+import logging
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,11 +19,12 @@ from r1lit.metrics.requests import helpfulness
 from r1lit.metrics.votes import votes
 from r1lit.rewards import Reward
 from r1lit.rewards.accuracy import AccuracyReward
-from r1lit.rewards.base import Score
+from r1lit.rewards.base import UNSCORED, Score
 from r1lit.rewards.format import FormatReward
 from r1lit.samples.table import completion_row
 from r1lit.types import Completion
 
+log = logging.getLogger(__name__)
 REFLECTION_WORDS = (
     "wait", "mistake", "however", "but", "retry", "error", "verify", "wrong", "evaluate", "check",
 )  # fmt: skip
@@ -220,8 +222,11 @@ Marks = dict[tuple[str, int], float]
 def _marks(completions: Sequence[Completion], accuracy: AccuracyReward) -> Marks:
     reasoning = [c for c in completions if c.prompt.kind == "reasoning"]
     judged = [c for c in reasoning if accuracy.applies_to(c.prompt, accuracy.from_step)]
-    scores = zip(judged, accuracy.score(judged), strict=True)
-    return {(c.prompt.id, c.sample): mark for c, score in scores if (mark := _number(score)) is not None}
+    scores = accuracy.score(judged)
+    if late := sum(score is UNSCORED for score in scores):  # else answers that hang the judge would raise pass@1
+        log.warning("%d of %d answers could not be judged in time; they count as wrong", late, len(judged))
+    marks = [0.0 if score is UNSCORED else _number(score) for score in scores]
+    return {(c.prompt.id, c.sample): mark for c, mark in zip(judged, marks, strict=True) if mark is not None}
 
 
 def _number(score: Score) -> float | None:

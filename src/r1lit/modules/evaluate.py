@@ -84,7 +84,9 @@ class EvaluationModule(SamplingModule):
         names = [reward.name for reward in rewards]
         self.record = {"outputs": [SAMPLES]}
         self.benchmark = BenchmarkMetrics(names, self.judge, evaluation.n, pass_at)
-        self.sampler = ResumableSampler(self, self.engine, rewards, chunk_prompts, by_prompt=resume == "prompt")
+        self.sampler = ResumableSampler(
+            self, self.engine, rewards, chunk_prompts, by_prompt=resume == "prompt", judge=self.judge
+        )
 
     def configure_callbacks(self) -> Sequence[Callback]:
         """The rewards: Lightning closes them."""

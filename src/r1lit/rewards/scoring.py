@@ -13,7 +13,7 @@ _MAIN_THREAD_HINT = " (rewards are scored in a thread beside generation; concurr
 
 
 def score_completions(
-    rewards: Sequence[Reward], completions: Sequence[Completion], step: int
+    rewards: Sequence[Reward], completions: Sequence[Completion], step: int, judge: str | None = None
 ) -> list[ScoredCompletion]:
     """Scores completions by every reward that applies and sums up: sum_k weight_k * score_k (paper eq. 4 and 8).
 
@@ -25,6 +25,8 @@ def score_completions(
         rewards: With distinct names.
         completions: Of any number of prompts.
         step: Policy updates done so far; rewards with a later ``from_step`` are left out.
+        judge: In an evaluation, the reward that tells correctness: what it could not judge within its limits scores 0,
+            still without a total, as an answer that hangs the judge must not raise pass@1.
 
     Returns:
         The completions with their scores and totals, in the order given.
@@ -42,13 +44,17 @@ def score_completions(
             for i, score in zip(rows, run_reward(reward, [completions[i] for i in rows]), strict=True):
                 column[i] = score
         table[reward.name] = column
-    return add_up(rewards, completions, table, step)
+    return add_up(rewards, completions, table, step, judge)
 
 
 def add_up(
-    rewards: Sequence[Reward], completions: Sequence[Completion], columns: dict[str, list[Score]], step: int
+    rewards: Sequence[Reward],
+    completions: Sequence[Completion],
+    columns: dict[str, list[Score]],
+    step: int,
+    judge: str | None = None,
 ) -> list[ScoredCompletion]:
-    """Makes the totals from each reward's column of scores, parallel to ``completions``.
+    """Makes the totals from each reward's column of scores, parallel to ``completions``; see ``score_completions``.
 
     Raises:
         InputError: If two rewards share a name, or no reward that counts will ever apply to a completion.
@@ -57,7 +63,10 @@ def add_up(
     found = []
     for i, completion in enumerate(completions):
         total = _total(completion, [(reward, columns[reward.name][i]) for reward in rewards], step)
-        scores = {name: None if (score := column[i]) is UNSCORED else score for name, column in columns.items()}
+        scores: dict[str, float | None] = {}
+        for name, column in columns.items():
+            score = column[i]
+            scores[name] = (0.0 if name == judge else None) if score is UNSCORED else score
         found.append(ScoredCompletion(completion, scores, total))
     return found
 

@@ -35,6 +35,7 @@ class ResumableSampler:
         chunk_prompts: Prompts that one process samples at a time.
         by_prompt: Write each prompt as soon as it is finished, so that an interruption loses little, rather than whole
             chunks, whose numerics are then those of an uninterrupted run.
+        judge: As in ``score_completions``.
     """
 
     def __init__(
@@ -44,11 +45,12 @@ class ResumableSampler:
         rewards: Sequence[Reward],
         chunk_prompts: int,
         by_prompt: bool,
+        judge: str | None = None,
     ) -> None:
         if chunk_prompts < 1:
             raise InputError(f"model.chunk_prompts is {chunk_prompts}; give at least 1")
         self.module, self.engine, self.rewards = module, engine, rewards
-        self.chunk_prompts, self.by_prompt = chunk_prompts, by_prompt
+        self.chunk_prompts, self.by_prompt, self.judge = chunk_prompts, by_prompt, judge
         self.prompts: list[Prompt] = []
         self.done = 0
         """Completions made by this process in this run."""
@@ -125,7 +127,7 @@ class ResumableSampler:
     def _note(self, groups: Sequence[tuple[Prompt, list[Completion]]]) -> None:
         """Scores groups and writes them to the journal."""
         done = [c for _, group in groups for c in sorted(group, key=lambda c: c.sample)]
-        candidates = iter(score_completions(self.rewards, done, 0))
+        candidates = iter(score_completions(self.rewards, done, 0, self.judge))
         entries = []
         for prompt, group in groups:
             own = [next(candidates) for _ in group]
