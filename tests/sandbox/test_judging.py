@@ -124,7 +124,7 @@ def test_errors_are_no_output(isolation):
     assert verdict.passed
     assert verdict.output == "a\nb\n"
     called = "import sys\nprint('loaded')\ndef f(x):\n    print('called', file=sys.stderr)\n    return x"
-    assert judge(called, AssertTest("assert f(1) == 1"), isolation=isolation).output == "called\n"
+    assert judge(called, AssertTest("assert f(1) == 1"), isolation=isolation).output == "loaded\ncalled\n"
 
 
 @pytest.fixture

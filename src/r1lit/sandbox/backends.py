@@ -40,7 +40,8 @@ for name, code in marshal.loads(read(int.from_bytes(read(4), "little"))):
 module.main()
 """
 _PYTHON = "/python"
-_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+# Not /dev/zero: mapped and shared, it gives memory that no process is charged for.
+_DEVICES = ("/dev/null", "/dev/full", "/dev/random", "/dev/urandom")
 _LINKS = (("/dev/fd", "/proc/self/fd"), ("/dev/stdin", "/proc/self/fd/0"), ("/dev/stdout", "/proc/self/fd/1"))
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
 
@@ -189,13 +190,14 @@ def _try_out(backend: Backend) -> str | None:
 
 # Run in the box: is it one?
 _PROBE = """
-import os, socket, sys
+import os, sys
 file = input()
 found = []
 if os.getuid() == 0: found.append("runs as root")
 if os.getpid() > 50: found.append("sees the process numbers outside")
 if os.path.exists(file): found.append("sees files outside")
-if [name for _, name in socket.if_nameindex() if name != "lo"]: found.append("sees the network")
+with open("/proc/net/dev") as devices: names = [line.split(":")[0].strip() for line in devices if ":" in line]
+if set(names) - {"lo"}: found.append("sees the network")
 for folder in ("/", "/usr", sys.prefix, "/proc/sys/kernel"):
     if os.access(folder, os.W_OK): found.append("can write to " + folder)
 with open("/proc/self/status") as status:

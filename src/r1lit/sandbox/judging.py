@@ -37,7 +37,8 @@ def judge(
     """Runs a Python program that nobody trusts against tests.
 
     What a program can see and do: it has Python's standard library, an empty /tmp of its own and the limits. It has no
-    network, sees no other processes, no home and no project, and can write nowhere else. With ``IOTest`` it runs as a
+    network, and no sockets but Unix ones, sees no other processes, no home and no project, and can write nowhere else.
+    It has no memory that no process is charged for, such as shared pages without a file. With ``IOTest`` it runs as a
     script, once for each input, and its output is compared outside the sandbox, where the expected one stays. With
     ``AssertTest`` and ``CallTest`` it is loaded once, as a module that is not ``__main__``, in one process, while the
     tests run in another process of the sandbox: its functions are called over a socket, and results come back as new

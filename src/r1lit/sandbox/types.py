@@ -26,7 +26,8 @@ class Limits:
             time in which the program is ready and the machine is too busy to run it is not counted. Five times
             ``cpu_s`` and 10 s more if None.
         cpu_s: Seconds of processor time, summed over the tree, for the same.
-        memory_mb: Address space of a process, resident memory of the tree, and size of its temporary folder, in MiB.
+        memory_mb: In MiB: the address space of a process, and all that the tree holds: its own pages, its files in /tmp
+            and /dev/shm, what may wait in its sockets.
         processes: Processes (threads count too, where the kernel does the counting).
         file_mb: Size of a file, in MiB.
         output_kb: Standard output, in KiB. Of standard error the end is kept, and there is no limit.

@@ -129,6 +129,7 @@ class Server:
             raise
         except BaseException as error:
             reply = {"raised": _described(error)}
+        _flush()
         wire.send(self.fd, reply)
 
     def _shown(self, value: Any) -> Any:
@@ -162,6 +163,14 @@ class Server:
             return self._in(reply["result"]["value"])
 
         return call
+
+
+def _flush() -> None:
+    """What a call has printed must not be lost when the process is ended after the tests."""
+    try:
+        sys.stdout.flush()
+    except BaseException:
+        return  # a program that has broken printing
 
 
 def _described(error: BaseException) -> list[str]:

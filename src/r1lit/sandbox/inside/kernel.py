@@ -83,7 +83,8 @@ def drop_capabilities() -> None:
 
 
 # System calls that no judged program needs and that widen what it can reach: other processes' memory, namespaces and
-# mounts (a tmpfs of its own would escape the memory limit, as would memory files), the kernel's wilder corners.
+# mounts, the kernel's wilder corners; and what holds memory that no process is charged for: memory files, System V
+# segments, a tmpfs of its own.
 _DENIED = {
     "x86_64": (
         0xC000003E,
@@ -93,6 +94,8 @@ _DENIED = {
         *(101, 310, 311, 312, 438, 155, 161, 165, 166, 167, 308, 272),
         # new mount calls, shmget, memfd_create, memfd_secret, bpf, userfaultfd, perf_event_open, keyrings, io_uring
         *(428, 429, 430, 431, 432, 433, 442, 29, 319, 447, 321, 323, 298, 248, 249, 250, 425, 426, 427),
+        # semget, msgget, mq_open: what they make would outlive a process, and carry state from one input to the next
+        *(64, 68, 240),
         # modules, kexec, name_to_handle_at, open_by_handle_at, personality, vhangup, acct, fanotify_init, ioprio_set
         *(175, 313, 246, 320, 303, 304, 135, 153, 163, 300, 251),
     ),
@@ -102,6 +105,7 @@ _DENIED = {
         435,
         *(117, 270, 271, 272, 438, 41, 51, 40, 39, 224, 268, 97),
         *(428, 429, 430, 431, 432, 433, 442, 194, 279, 447, 280, 282, 241, 217, 218, 219, 425, 426, 427),
+        *(190, 186, 180),
         *(105, 273, 104, 294, 264, 265, 92, 58, 89, 262, 30),
     ),
 }
@@ -112,7 +116,12 @@ _OWN_ONLY = {
     "x86_64": ((302, (0,)), (142, (0,)), (144, (0,)), (203, (0,)), (314, (0,)), (141, (0, 1))),
     "aarch64": ((261, (0,)), (118, (0,)), (119, (0,)), (122, (0,)), (274, (0,)), (140, (0, 1))),
 }
-_EPERM, _ENOSYS = 1, 38
+# mmap, of which anonymous pages may not be shared: nobody's resident memory counts them once they are dropped from it.
+# And socket and socketpair, which may make none but Unix ones.
+_MMAP = {"x86_64": 9, "aarch64": 222}
+_SOCKETS = {"x86_64": (41, 53), "aarch64": (198, 199)}
+_MAP_SHARED, _MAP_ANONYMOUS, _AF_UNIX = 1, 0x20, 1
+_EPERM, _ENOMEM, _ENOSYS, _EAFNOSUPPORT = 1, 12, 38, 97
 _NEW_NAMESPACES = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET
 _NEW_NAMESPACES |= CLONE_NEWCGROUP
 
@@ -122,9 +131,10 @@ def filter_system_calls() -> None:
 
     A second fence behind the namespaces, not the first: an unknown machine goes without it.
     """
-    if os.uname().machine not in _DENIED:
+    machine = os.uname().machine
+    if machine not in _DENIED:
         return
-    architecture, clone, clone3, *denied = _DENIED[os.uname().machine]
+    architecture, clone, clone3, *denied = _DENIED[machine]
     load, equal, greater, masked, give = 0x20, 0x15, 0x35, 0x45, 0x06  # LD+W+ABS, JEQ, JGE, JSET, RET
     allow, kill, error = 0x7FFF0000, 0x80000000, 0x00050000
     program = [
@@ -139,12 +149,26 @@ def filter_system_calls() -> None:
     ]
     for number in denied:
         program += [(equal, 0, 1, number), (give, 0, 0, error | _EPERM)]
-    for number, arguments in _OWN_ONLY[os.uname().machine]:
+    for number, arguments in _OWN_ONLY[machine]:
         program.append((equal, 0, 3 * len(arguments) + 1, number))
         for index in arguments:  # the lower half of each, which is all that the kernel reads of these
             program += [(load, 0, 0, 16 + 8 * index), (equal, 1, 0, 0), (give, 0, 0, error | _EPERM)]
         program.append((give, 0, 0, allow))
+    for number in _SOCKETS[machine]:
+        program += [
+            (equal, 0, 4, number),
+            (load, 0, 0, 16),  # its first argument, the family
+            (equal, 1, 0, _AF_UNIX),
+            (give, 0, 0, error | _EAFNOSUPPORT),
+            (give, 0, 0, allow),
+        ]
     program += [
+        (equal, 0, 5, _MMAP[machine]),
+        (load, 0, 0, 16 + 8 * 3),  # its fourth argument, the flags
+        (masked, 0, 2, _MAP_ANONYMOUS),
+        (masked, 0, 1, _MAP_SHARED),
+        (give, 0, 0, error | _ENOMEM),
+        (give, 0, 0, allow),
         (equal, 0, 3, clone),
         (load, 0, 0, 16),  # its first argument, the flags
         (masked, 0, 1, _NEW_NAMESPACES),

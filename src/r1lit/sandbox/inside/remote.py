@@ -12,13 +12,11 @@ from typing import Any, NoReturn
 from r1lit.sandbox.inside import wire
 from r1lit.sandbox.inside.candidate import BETWEEN
 
+ENDED = "the program ended before the tests"
+
 
 class BrokenError(Exception):
-    """The program has ended, hangs or answers nonsense. It can never pass any more."""
-
-
-class OutOfTimeError(BaseException):
-    """The alarm clock rang while a test was running; no ``except Exception`` of a test stops it."""
+    """The program has ended or answers nonsense. It can never pass any more."""
 
 
 class Link:
@@ -26,11 +24,10 @@ class Link:
 
     Args:
         fd: Socket to it.
-        wait: Returns when there is something to read, or raises ``BrokenError``.
     """
 
-    def __init__(self, fd: int, wait: Callable[[], None]) -> None:
-        self.fd, self._wait = fd, wait
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
         self.functions: list[Callable[..., Any]] = []
         self.names: dict[str, Any] = {}
         """What the program says it defines, as it came; a liar may name anything, ``__builtins__`` too."""
@@ -106,20 +103,15 @@ class Link:
         if self.broken:
             raise BrokenError(self.broken)
         try:
-            reply = wire.receive(self.fd, self._wait)
-        except BrokenError as error:
-            self._break(str(error))
+            reply = wire.receive(self.fd)
         except wire.ClosedError as error:
-            self._break(str(error) or "the program ended before the tests")
-        except OutOfTimeError:
-            self.broken = "time limit"
-            raise
+            self._break(str(error) or ENDED)
         if not isinstance(reply, dict):
             self._break("the program answered nonsense")
         return reply
 
     def _wait_end(self) -> NoReturn:
-        self._break("the program ended before the tests")
+        self._break(ENDED)
 
     def _break(self, reason: str) -> NoReturn:
         self.broken = self.broken or reason

@@ -4,6 +4,8 @@ It takes its orders from a pipe of which the programs it starts hold no copy, an
 them. A program's tests arrive only after the program's process has split off.
 """
 
+import fcntl
+import json
 import os
 import resource
 import select
@@ -12,7 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from r1lit.sandbox.inside import candidate, confine, kernel, remote, tester, wire
 from r1lit.sandbox.inside.clock import Clock
@@ -84,6 +86,9 @@ class Program:
         os.close(self.output.writer)
         os.close(self.errors.writer)
         self._end = os.pidfd_open(self.pid)
+        self._gone = False
+        self.tests: Tests | None = None
+        """What tests it, which its limits are not for."""
         self.status: int | None = None
 
     def watch(self, also: int | None = None) -> str:
@@ -94,7 +99,7 @@ class Program:
         """
         while True:
             streams = {stream.fd: stream for stream in (self.output, self.errors) if not stream.ended}
-            watched = [self._end, *streams, *([] if also is None else [also])]
+            watched = [*([] if self._gone else [self._end]), *streams, *([] if also is None else [also])]
             pause = max(0.0, min(_TICK_S, self.clock.left_s))
             ready, _, _ = select.select(watched, [], [], pause)
             for fd in streams.keys() & set(ready):
@@ -104,6 +109,7 @@ class Program:
             if also is not None and also in ready:
                 return self._broken_limit() or "ready"
             if self._end in ready:
+                self._gone = True
                 self._drain()
                 return "output limit" if self.output.flooded else "ended"
             if self._orders.poll(0):  # nobody is left who could give any: the judge has ended, or does not want more
@@ -126,7 +132,11 @@ class Program:
         self.clock.look(found)
         if self.clock.left_s <= 0:
             return "time limit"
+        if self.tests is not None:
+            found.pop(self.tests.pid, None)
         memory, cpu, count = _sums(found)
+        if self.setup["pid1"]:
+            memory += _held(self.setup["cleared"])
         if memory > self.limits["memory_mb"] * 2**20:
             return "memory limit"
         if cpu + _reaped_cpu() - self.used > self.limits["cpu_s"]:
@@ -141,10 +151,18 @@ class Program:
             os.close(fd)
         return _reaped_cpu() - self.used
 
+    def end_all_but(self, spared: int) -> None:
+        """Kills all that is left of the tree but one process; buries none."""
+        for pid in _processes(self.setup["pid1"]):
+            if pid != spared:
+                _kill(pid)
+
     def note(self, pid: int, status: int) -> None:
         """Takes the exit status of a buried process."""
         if pid == self.pid:
             self.status = os.waitstatus_to_exitcode(status)
+        elif self.tests is not None and pid == self.tests.pid:
+            self.tests.status = os.waitstatus_to_exitcode(status)
 
 
 def _become_candidate(setup: Mapping[str, Any], streams: Sequence[int], keep: int) -> None:
@@ -198,11 +216,43 @@ def _processes(pid1: bool) -> dict[int, list[str]]:
 
 
 def _sums(found: Mapping[int, list[str]]) -> tuple[int, float, int]:
-    """Resident bytes, CPU seconds and number of the running among processes."""
-    memory = sum(int(fields[21]) for fields in found.values()) * _PAGE
+    """Bytes of their own that processes have resident, CPU seconds, and number of the running among them.
+
+    What is resident of files is not counted here: it is the system's, or that of a folder that is counted as a whole.
+    """
+    memory = sum(map(_own_pages, found)) * _PAGE
     running = [fields for fields in found.values() if fields[0] != "Z"]
     cpu = sum(int(fields[11]) + int(fields[12]) for fields in running) / _HERTZ
     return memory, cpu, len(running)
+
+
+def _own_pages(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/statm") as file:
+            _, resident, shared, *_ = map(int, file.read().split())
+    except (OSError, ValueError):
+        return 0  # it has ended meanwhile
+    return resident - shared
+
+
+_INODE = 1024
+"""Bytes of the kernel's that a file costs, about, however little is in it."""
+_SOCKET = 2 * 212992
+"""Bytes that may wait in a socket, both ways."""
+
+
+def _held(folders: Sequence[str]) -> int:
+    """Bytes that no process has resident: files in memory, also deleted ones, and what may wait in sockets."""
+    held = 0
+    for folder in folders:
+        found = os.statvfs(folder)
+        held += (found.f_blocks - found.f_bfree) * found.f_frsize + (found.f_files - found.f_ffree) * _INODE
+    try:
+        with open("/proc/self/net/sockstat") as file:
+            used = int(file.readline().split()[2])  # sockets: used N
+    except (OSError, ValueError, IndexError):
+        used = 0
+    return held + used * _SOCKET
 
 
 def _end_all(pid1: bool, program: Program) -> None:
@@ -302,7 +352,7 @@ def _input(content: bytes) -> int:
 
 
 def run_calls(setup: Mapping[str, Any], orders: int, text: str) -> dict[str, Any]:
-    """Loads a program in one process and runs the tests that call it in this one."""
+    """Loads a program in one process and runs the tests that call it in another."""
     ours, theirs = socket.socketpair()
     nothing = os.open("/dev/null", os.O_RDONLY)
     # In the new process the socket is the descriptor 3.
@@ -310,31 +360,100 @@ def run_calls(setup: Mapping[str, Any], orders: int, text: str) -> dict[str, Any
     theirs.close()
     os.close(nothing)
     order = wire.receive(orders)  # only now: the other process is a copy of this one before
-    tester.prepare()
-    limits = setup["limits"]
-    spare = int((limits["memory_mb"] + 512) * 2**20)
-    resource.setrlimit(resource.RLIMIT_AS, (spare, spare))  # a test may multiply what the program returns
-    patience = int(min(limits["wall_s"], limits["cpu_s"])) + 3
-    resource.setrlimit(resource.RLIMIT_CPU, (patience, patience))  # and may do it in C, which no alarm breaks off
-
-    def wait() -> None:
-        ended = program.watch(ours.fileno())
-        if ended == "ended":
-            raise remote.BrokenError("the program ended before the tests")
-        if ended != "ready":
-            raise remote.BrokenError(ended)
-
-    def left_s() -> float:
-        program.clock.look([os.getpid(), *_processes(setup["pid1"])])  # tests run here, and wait for a core as well
-        return program.clock.left_s
-
-    link = remote.Link(ours.fileno(), wait)
-    reasons = tester.run_tests(link, order["tests"], left_s, order["stop"])
+    tests = Tests(setup["limits"], ours.fileno(), order)
+    ours.close()
+    ended = tests.follow(program)
     wall = program.clock.wall_s
     cpu = program.finish()
-    if link.broken and program.status == -signal.SIGXCPU:
-        reasons = ["CPU time limit" if reason == link.broken else reason for reason in reasons]
+    if tests.status == -signal.SIGXCPU:
+        ended = "CPU time limit"
+    elif not ended and not tests.done:
+        ended = "the test ended the process that it ran in"
+    reasons = tests.reasons
+    if program.status == -signal.SIGXCPU:
+        reasons = ["CPU time limit" if reason == remote.ENDED else reason for reason in reasons]
+    if ended:
+        reasons += [ended] * (1 if order["stop"] else len(order["tests"]) - len(reasons))
     return {"reasons": reasons, **_report(program.output.content[-_TAIL:], program, wall, cpu)}
+
+
+class Tests:
+    """The process that tests run in: a test may hang or blow up, and then that process is ended and not the sandbox.
+
+    It is trusted, and shares nothing with the program but the socket between them.
+
+    Args:
+        limits: The fields of ``Limits``: one test process may use as much processor time as the program, and 512 MiB
+            more memory, as a test may multiply what the program returns.
+        link: The socket to the program.
+        order: ``tests`` and ``stop``.
+    """
+
+    def __init__(self, limits: Mapping[str, float], link: int, order: Mapping[str, Any]) -> None:
+        self.reasons: list[str] = []
+        """Of the tests that are through."""
+        self.done = False
+        """Whether all are that were to be run."""
+        self.status: int | None = None
+        self._unread = b""
+        self._fd, writer = os.pipe()
+        self.pid = os.fork()
+        if not self.pid:
+            _run_tests(limits, link, writer, order)
+        os.close(writer)
+        os.set_blocking(self._fd, False)
+
+    def follow(self, program: "Program") -> str:
+        """Waits until the tests are through or their process has ended; the limit that was broken before, if any."""
+        program.tests = self
+        while not self.done:
+            ended = program.watch(self._fd)
+            if ended == "ready":
+                if not self._read():
+                    break
+            elif ended == "ended":
+                program.end_all_but(self.pid)  # what it has started would keep the line open
+            else:
+                return ended
+        return ""
+
+    def _read(self) -> bool:
+        """Takes what the tests report; False if they can report no more."""
+        try:
+            part = os.read(self._fd, _PART)
+        except BlockingIOError:
+            return True
+        self._unread += part
+        *lines, self._unread = self._unread.split(b"\n")
+        for line in lines:
+            reason = json.loads(line)
+            if reason is None:
+                self.done = True
+            else:
+                self.reasons.append(reason)
+        return bool(part)
+
+
+def _run_tests(limits: Mapping[str, float], link: int, reports: int, order: Mapping[str, Any]) -> NoReturn:
+    """In the new process: runs the tests, and tells of each."""
+    try:
+        fds = [fcntl.fcntl(fd, fcntl.F_DUPFD, 64) for fd in (link, reports)]
+        os.closerange(3, 64)
+        os.closerange(max(fds) + 1, 1 << 16)
+        if sys.platform == "linux":
+            kernel.die_with_parent()
+        spare = int((limits["memory_mb"] + 512) * 2**20)
+        resource.setrlimit(resource.RLIMIT_AS, (spare, spare))
+        patience = -int(-limits["cpu_s"] // 1)
+        resource.setrlimit(resource.RLIMIT_CPU, (patience, patience + 1))
+
+        def report(reason: str | None) -> None:
+            os.write(fds[1], json.dumps(reason).encode() + b"\n")
+
+        tester.run_tests(remote.Link(fds[0]), order["tests"], order["stop"], report)
+        report(None)
+    finally:
+        os._exit(0)
 
 
 def main() -> None:

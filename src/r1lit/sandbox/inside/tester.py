@@ -1,4 +1,4 @@
-"""The trusted side of tests that call a program: they run here, in another process than the program.
+"""The trusted side of tests that call a program: they run here, in a process of their own.
 
 What the program defines appears to a test as stand-ins (``remote``). Neither the test's text nor an expected value goes
 to the program, unless the test itself hands it over.
@@ -6,62 +6,46 @@ to the program, unless the test itself hands it over.
 
 import builtins
 import importlib
-import os
-import signal
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from r1lit.sandbox.inside import wire
-from r1lit.sandbox.inside.remote import MODULES, Link, OutOfTimeError, Remote
-
-_PATIENCE_S = 1.0
+from r1lit.sandbox.inside.remote import MODULES, Link, Remote
 
 
-def run_tests(link: Link, tests: list[Mapping[str, Any]], left_s: Callable[[], float], stop: bool) -> list[str]:
-    """Runs tests in order.
+def run_tests(link: Link, tests: list[Mapping[str, Any]], stop: bool, report: Callable[[str], None]) -> None:
+    """Runs tests in order. They may hang, or use up the memory: whoever has started this process watches it.
 
     Args:
         link: To the program.
         tests: ``{"code", "setup"}`` of an assert test with what ``r1lit.sandbox.names`` finds out about it, or
             ``{"call", "args", "keywords", "expected", "tolerance"}``.
-        left_s: Tells the seconds that are left for all of them together.
         stop: Whether to leave out the tests after the first that fails.
-
-    Returns:
-        For each test that was run, why it failed; "" if it passed.
+        report: Is told of each test that was run why it failed; "" if it passed.
     """
+    sys.set_int_max_str_digits(0)  # answers may be huge integers
     try:
-        _with_alarm(link.load, left_s)
-    except (Exception, OutOfTimeError) as error:
-        link.broken = link.broken or str(error) or "time limit"
-    reasons: list[str] = []
+        link.load()
+    except Exception as error:
+        link.broken = link.broken or str(error)
     for test in tests:
-        if not link.broken:
-            reason = _run_test(link, test, left_s)
-        reasons.append(link.broken or reason)
-        if stop and reasons[-1]:
+        reason = link.broken or _run_test(link, test)
+        report(reason)
+        if stop and reason:
             break
-    return reasons
 
 
-def _run_test(link: Link, test: Mapping[str, Any], left_s: Callable[[], float]) -> str:
-    def run() -> None:
+def _run_test(link: Link, test: Mapping[str, Any]) -> str:
+    try:
         if "call" in test:
             _run_call(link, test)
-            return
-        space = _space(link, test)
-        for part in (test["setup"], test["code"]):
-            exec(compile(part, "test", "exec", dont_inherit=True), space)
-
-    try:
-        _with_alarm(run, left_s)
-    except OutOfTimeError:
-        link.broken = link.broken or "time limit"
+        else:
+            space = _space(link, test)
+            for part in (test["setup"], test["code"]):
+                exec(compile(part, "test", "exec", dont_inherit=True), space)
     except BaseException as error:  # a test may raise whatever it likes, SystemExit too, and has then not passed
-        return f"{_failure(error)}{_displaced(link, test)}"[:500]
-    if left_s() <= 0:  # a test that has swallowed the alarm
-        link.broken = link.broken or "time limit"
+        return link.broken or f"{_failure(error)}{_displaced(link, test)}"[:500]
     return link.broken or ""
 
 
@@ -140,30 +124,3 @@ def alike(value: Any, expected: Any, tolerance: float) -> bool:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 100 else f"{text[:97]}..."
-
-
-def _with_alarm(function: Callable[[], Any], left_s: Callable[[], float]) -> Any:
-    """Calls a function that an alarm breaks off when no time is left, wherever it is; again and again, if it goes on.
-
-    A test that swallows the alarm for too long ends the whole sandbox, which is taken for what it is.
-    """
-
-    def ring(number: int, frame: object) -> None:
-        left = left_s()
-        if left < -_PATIENCE_S:
-            os._exit(1)
-        if left <= 0:  # else the machine was busy, or it is the program that has sent the signal
-            raise OutOfTimeError
-
-    signal.signal(signal.SIGALRM, ring)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, max(0.001, left_s()) + 0.001, 0.05)
-        return function()
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, signal.SIG_IGN)
-
-
-def prepare() -> None:
-    """What test code gets: no limit on digits, as answers may be huge integers."""
-    sys.set_int_max_str_digits(0)

@@ -39,26 +39,25 @@ def send(fd: int, message: Any) -> None:
         raise ClosedError from error
 
 
-def receive(fd: int, wait: Callable[[], None] = lambda: None) -> Any:
-    """Reads a frame; calls ``wait`` before each read, which may raise.
+def receive(fd: int) -> Any:
+    """Reads a frame.
 
     Raises:
         ClosedError: At the end of the stream, or if the frame is too long or is not JSON.
     """
-    (length,) = struct.unpack("<I", _exactly(fd, 4, wait))
+    (length,) = struct.unpack("<I", _exactly(fd, 4))
     if length > LONGEST:
         raise ClosedError(f"a message of {length} bytes")
-    body = _exactly(fd, length, wait)
+    body = _exactly(fd, length)
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
         raise ClosedError("a message that is not JSON") from error
 
 
-def _exactly(fd: int, size: int, wait: Callable[[], None]) -> bytes:
+def _exactly(fd: int, size: int) -> bytes:
     parts = bytearray()
     while len(parts) < size:
-        wait()
         try:
             part = os.read(fd, min(size - len(parts), 1 << 20))
         except OSError as error:

@@ -1,0 +1,160 @@
+# ruff: noqa: E501
+"""Programs that hold more memory than they may, speak over sockets, or hand state from one input to the next."""
+
+# Each tries to hold three times the memory limit where no process is charged for it, and prints "held" if it can.
+_HOLD = """
+import ctypes, mmap, os, socket, sys, time
+MB = 1 << 20
+SIZE = {SIZE} * MB
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+waiting, ready = os.pipe()
+def held():
+    time.sleep(0.4)
+    print("held", flush=True)
+def mapped(flags, fd=-1, size=8 * MB):
+    at = libc.mmap(None, size, 3, flags, fd, 0)
+    if at in (None, ctypes.c_void_p(-1).value): raise SystemExit(3)
+    return at
+def drop(flags, advice, fd=lambda: -1):
+    for _ in range(6):  # as each may only map so much
+        if os.fork() == 0:
+            for _ in range(SIZE // (6 * 8 * MB)):
+                at = mapped(flags, fd())
+                ctypes.memset(at, 1, 8 * MB)
+                libc.madvise(at, 8 * MB, advice)
+            os.write(ready, b"x"); time.sleep(9); os._exit(0)
+    os.close(ready); done = b""
+    while len(done) < 6: done += os.read(waiting, 6) or sys.exit(3)
+    held()
+def fill(path, size=SIZE, part=2 * MB):
+    files = []
+    for number in range(size // part):
+        file = open(path % number, "wb", 0); file.write(b"x" * part); files.append(file)
+    return files
+"""
+
+MEMORY = {
+    "shared pages dropped from residency": "drop(0x21, 4)",
+    "shared pages paged out": "drop(0x21, 21)",
+    "shared pages made cold": "drop(0x21, 20)",
+    "shared pages by mmap's module": "maps = []\nfor _ in range(4):\n    if os.fork() == 0: break\nfor _ in range(SIZE // (32 * MB)):\n    m = mmap.mmap(-1, 8 * MB); m.write(b'x' * 8 * MB); m.madvise(mmap.MADV_DONTNEED); maps.append(m)\nheld()",
+    "shared and validated pages": "drop(0x23, 4)",
+    "shared huge pages": "drop(0x40021, 4)",
+    "the zero device mapped": "drop(0x1, 4, lambda: os.open('/dev/zero', os.O_RDWR))",
+    "a memory file": "fd = os.memfd_create('x')\nfor _ in range(SIZE // MB): os.write(fd, b'x' * MB)\nheld()",
+    "a secret memory file": "fd = libc.syscall(447, 0)\nif fd < 0: raise SystemExit(3)\nos.ftruncate(fd, SIZE); m = mapped(1, fd, SIZE); ctypes.memset(m, 1, SIZE); held()",
+    "a System V segment": "n = libc.shmget(0, SIZE, 0o1600)\nif n < 0: raise SystemExit(3)\nlibc.shmat.restype = ctypes.c_void_p\nctypes.memset(libc.shmat(n, None, 0), 1, SIZE); held()",
+    "files in the temporary folder": "f = fill('/tmp/%d'); held()",
+    "files in shared memory": "f = fill('/dev/shm/%d'); held()",
+    "files in both": "f = fill('/tmp/%d', SIZE // 4) + fill('/dev/shm/%d', SIZE // 4); held()",
+    "deleted files": "files = []\nfor n in range(SIZE // (2 * MB)):\n    f = open('/tmp/x', 'wb', 0); f.write(b'x' * 2 * MB); os.unlink('/tmp/x'); files.append(f)\nheld()",
+    "files without a name": "files = []\nfor n in range(SIZE // (2 * MB)):\n    fd = os.open('/tmp', os.O_TMPFILE | os.O_RDWR, 0o600); os.write(fd, b'x' * 2 * MB); files.append(fd)\nheld()",
+    "files that were allocated": "files = []\nfor n in range(SIZE // (2 * MB)):\n    fd = os.open('/tmp/%d' % n, os.O_CREAT | os.O_RDWR); os.posix_fallocate(fd, 0, 2 * MB); files.append(fd)\nheld()",
+    "files mapped and dropped": "for n in range(SIZE // (2 * MB)):\n    fd = os.open('/tmp/%d' % n, os.O_CREAT | os.O_RDWR); os.ftruncate(fd, 2 * MB)\n    m = mapped(1, fd, 2 * MB); ctypes.memset(m, 1, 2 * MB); libc.madvise(m, 2 * MB, 4); libc.munmap(m, 2 * MB); os.close(fd)\nheld()",
+    "files and pages together": "f = fill('/tmp/%d', SIZE // 4)\nx = bytearray(b'x') * (SIZE // 8)\nheld()",
+    "many empty files": "n = 0\ntry:\n    while n < 3000000: os.mknod('/tmp/%d' % n); n += 1\nexcept OSError: raise SystemExit(3)\nheld()",
+    "many folders": "n = 0\ntry:\n    while n < 3000000: os.mkdir('/dev/shm/%d' % n); n += 1\nexcept OSError: raise SystemExit(3)\nheld()",
+    "long symbolic links": "n = 0\ntry:\n    while n < 3000000: os.symlink('x' * 4000, '/tmp/%d' % n); n += 1\nexcept OSError: raise SystemExit(3)\nheld()",
+    "children that hold pages": "for _ in range(6):\n    if os.fork() == 0:\n        x = bytearray(b'x') * (SIZE // 6); time.sleep(5); os._exit(0)\ntime.sleep(0.6); held()",
+    "children that map a file": "f = fill('/dev/shm/%d'); os.fork() or time.sleep(5)\nheld()",
+    "full sockets": "pairs = []\nwhile len(pairs) < 110:\n    a, b = socket.socketpair(); pairs.append((a, b))\n    for s in (a, b):\n        s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 24); s.setblocking(False)\n        try:\n            while True: s.send(b'x' * 65536)\n        except BlockingIOError: pass\nfor _ in range(6):\n    if os.fork() == 0:\n        more = []\n        while len(more) < 10:\n            a, b = socket.socketpair(); more.append((a, b))\n        time.sleep(5); os._exit(0)\nheld()",
+    "sockets in sockets": "pairs = []\nimport array\na, b = socket.socketpair()\ntry:\n    while len(pairs) < 400:\n        c, d = socket.socketpair(); c.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 24); c.setblocking(False)\n        try:\n            while True: c.send(b'x' * 65536)\n        except BlockingIOError: pass\n        e, f = socket.socketpair()\n        e.sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [c.fileno(), d.fileno()]))]); c.close(); d.close(); pairs.append((e, f))\nexcept OSError: raise SystemExit(3)\nheld()",
+    "datagram sockets": "pairs = []\nwhile len(pairs) < 110:\n    a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM); pairs.append((a, b)); a.setblocking(False)\n    try:\n        while True: a.send(b'x' * 60000)\n    except BlockingIOError: pass\nx = bytearray(b'x') * (SIZE // 4)\nheld()",
+    "a message queue": "n = libc.msgget(0, 0o1600)\nif n < 0: raise SystemExit(3)\nheld()",
+    "semaphores": "made = [libc.semget(0, 32000, 0o1600) for _ in range(100)]\nif max(made) < 0: raise SystemExit(3)\nheld()",
+    "keys": "made = [libc.syscall(248, b'user', b'k%d' % n, b'x' * 20000, 20000, -3) for n in range(100)]\nif max(made) < 0: raise SystemExit(3)\nheld()",
+    "a file system of its own": "if libc.unshare(0x10020000) or libc.mount(b'tmpfs', b'/tmp', b'tmpfs', 0, None): raise SystemExit(3)\nf = fill('/tmp/%d'); held()",
+    "grow in one process": "x = []\nwhile len(x) < SIZE // MB: x.append(bytearray(b'x') * MB)\nheld()",
+    "pages without access": "at = []\nfor _ in range(SIZE // (8 * MB)):\n    m = mapped(0x22); ctypes.memset(m, 1, 8 * MB); libc.mprotect(ctypes.c_void_p(m), ctypes.c_size_t(8 * MB), 0); at.append(m)\nheld()",
+    "pages locked and grown": "at = []\nfor _ in range(SIZE // (8 * MB)):\n    m = mapped(0x22); ctypes.memset(m, 1, 8 * MB); libc.mlock(ctypes.c_void_p(m), ctypes.c_size_t(8 * MB)); at.append(m)\nheld()",
+    "threads that hold pages": "import threading\nkeep = []\ndef grow():\n    for _ in range(SIZE // (8 * MB)): keep.append(bytearray(b'x') * (2 * MB))\nts = [threading.Thread(target=grow) for _ in range(4)]\n[t.start() for t in ts]; [t.join() for t in ts]\nheld()",
+}
+MEMORY = {name: _HOLD + text for name, text in MEMORY.items()}
+
+_FAMILIES = {
+    "INET": 2, "INET6": 10, "AX25": 3, "IPX": 4, "X25": 9, "PACKET": 17, "NETLINK": 16, "RDS": 21, "LLC": 26, "CAN": 29,
+    "TIPC": 30, "BLUETOOTH": 31, "ALG": 38, "NFC": 39, "VSOCK": 40, "KCM": 41, "QIPCRTR": 42, "SMC": 43, "XDP": 44, "KEY": 15,
+}  # fmt: skip
+_SOCKET = """
+import ctypes, socket
+libc = ctypes.CDLL(None, use_errno=True)
+for kind in (1, 2, 3, 5, 0x80801):
+    for protocol in (0, 1, 6):
+        if libc.socket({family}, kind, protocol) >= 0: print("held")
+"""
+SOCKETS = {f"a socket of {name}": _SOCKET.format(family=number) for name, number in _FAMILIES.items()}
+SOCKETS |= {
+    "a pair of another family": "import ctypes\nif ctypes.CDLL(None).socketpair(30, 1, 0, (ctypes.c_int * 2)()) >= 0: print('held')",
+    "a family beyond 32 bits": "import ctypes\nlibc = ctypes.CDLL(None)\nif libc.syscall(ctypes.c_long(41), ctypes.c_long((1 << 32) + 2), 1, 0) >= 0: print('held')",
+    "io_uring": "import ctypes\nif ctypes.CDLL(None).syscall(425, 8, ctypes.create_string_buffer(120)) >= 0: print('held')",
+}
+
+# Each leaves something behind at the first input, "put", that it looks for at the second, "get"; it prints "held" then.
+_STATE = "import ctypes, os, socket, sys, time\nlibc = ctypes.CDLL(None, use_errno=True)\nput = input() == 'put'\n"
+STATE = {
+    "a file": "if put: open('/tmp/left', 'w').write('x')\nelif os.path.exists('/tmp/left'): print('held')",
+    "a hidden folder": "os.makedirs('/tmp/.a/.b', exist_ok=True) if put else os.path.exists('/tmp/.a') and print('held')",
+    "a locked folder": "if put: os.makedirs('/tmp/a/b'); os.chmod('/tmp/a', 0)\nelif os.path.exists('/tmp/a'): print('held')",
+    "shared memory": "if put: open('/dev/shm/left', 'w').write('x')\nelif os.listdir('/dev/shm'): print('held')",
+    "shared memory of Python's": "from multiprocessing import shared_memory\ntry:\n    shared_memory.SharedMemory('left', create=put, size=64)\n    if not put: print('held')\nexcept OSError: pass",
+    "a message queue": "n = libc.msgget(77, 0o600 | (0o1000 if put else 0))\nif n >= 0 and not put: print('held')",
+    "a semaphore": "n = libc.semget(77, 1, 0o600 | (0o1000 if put else 0))\nif n >= 0 and not put: print('held')",
+    "a segment": "n = libc.shmget(77, 4096, 0o600 | (0o1000 if put else 0))\nif n >= 0 and not put: print('held')",
+    "a POSIX queue": "n = libc.syscall(240, b'left', 0o102 if put else 2, 0o600, None)\nif n >= 0 and not put: print('held')",
+    "a POSIX semaphore": "libc.sem_open.restype = ctypes.c_void_p\nn = libc.sem_open(b'/left', 0o100 if put else 0, 0o600, 1)\nif n and not put: print('held')",
+    "a key": "n = libc.syscall(248, b'user', b'left', b'x', 1, -4) if put else libc.syscall(249, b'user', b'left', None, 0)\nif n > 0 and not put: print('held')",
+    "an abstract socket": "s = socket.socket(socket.AF_UNIX)\nif put:\n    s.bind('\\0left'); s.listen()\n    if os.fork() == 0: os.setsid(); time.sleep(20)\nelse:\n    try: s.connect('\\0left'); print('held')\n    except OSError: pass",
+    "a process": "if put:\n    if os.fork() == 0: os.setsid(); time.sleep(20)\nelif len([p for p in os.listdir('/proc') if p.isdigit()]) > 2: print('held')",
+    "its own name in the kernel": "if put:\n    try: socket.sethostname('left')\n    except OSError: pass\nelif socket.gethostname() == 'left': print('held')",
+    "the time of a folder": "os.utime('/tmp', (1, 1)) if put else os.stat('/tmp').st_mtime == 1 and print('held')",
+    "an extended attribute": "try:\n    os.setxattr('/tmp', 'user.left', b'x') if put else os.getxattr('/tmp', 'user.left') and print('held')\nexcept OSError: pass",
+    "the mode of a folder": "try:\n    os.chmod('/tmp', 0o751) if put else os.stat('/tmp').st_mode & 0o777 == 0o751 and print('held')\nexcept OSError: pass",
+}
+STATE = {name: _STATE + text for name, text in STATE.items()}
+
+# Tests that blow up, on programs that hand them what to blow up with: they end at a limit, with a verdict.
+BOMBS = {
+    "a Decimal power": (
+        "from decimal import Decimal\ndef answer(): return Decimal(10) ** 9",
+        "from decimal import Decimal, getcontext\ngetcontext().prec = 999999999\ngetcontext().Emax = 999999999999\nassert Decimal(3) ** answer() == 1",
+    ),
+    "a Decimal exponent made whole": (
+        "from decimal import Decimal\ndef answer(): return Decimal('1e999999999')",
+        "assert int(answer()) == 7",
+    ),
+    "a Decimal exponent compared": (
+        "from decimal import Decimal\ndef answer(): return Decimal('1e999999999')",
+        "from fractions import Fraction\nassert Fraction(answer()) == 7",
+    ),
+    "a power": ("def answer(): return 10 ** 7", "assert 3 ** answer() ** 2 == 1"),
+    "digits": ("def answer(): return 1 << 200000000", "assert str(answer()) == '7'"),
+    "a range": ("def answer(): return range(10 ** 15)", "assert list(answer()) == [7]"),
+    "a text that is multiplied": ("def answer(): return 10 ** 12", "assert 'x' * answer() == 'x'"),
+    "a list that is multiplied": ("def answer(): return 10 ** 11", "assert [0] * answer() == [0]"),
+    "a regular expression": ("def answer(): return 'a' * 40 + '!'", "import re\nassert re.match('(a+)+$', answer())"),
+    "a factorial": ("def answer(): return 10 ** 8", "import math\nassert math.factorial(answer()) == 1"),
+    "a deep text": ("def answer(): return '(' * 100000", "assert eval(answer()) == 1"),
+    "a sum without end": ("def answer(): return 10 ** 15", "assert sum(range(answer())) == 1"),
+    "combinations": (
+        "def answer(): return list(range(60))",
+        "from itertools import combinations\nassert sum(1 for _ in combinations(answer(), 30)) == 1",
+    ),
+    "recursion": (
+        "def answer(): return 10 ** 9",
+        "import sys\nsys.setrecursionlimit(answer())\ndef f(x): return repr(x) and f([x])\nf(0)",
+    ),
+    "a crash": ("def answer(): return 0", "import ctypes\nctypes.string_at(answer())"),
+    "a test that ends its process": ("def answer(): return 0", "import os\nos._exit(answer())"),
+    "a test that the program kills": (
+        "import os, threading, time\ndef kill():\n    time.sleep(0.2)\n    os.kill(-1, 9)\ndef answer(): threading.Thread(target=kill).start(); return 1",
+        "import time\nassert answer() == 1\ntime.sleep(1)",
+    ),
+    "a test that the program stops": (
+        "import os, signal\ndef answer():\n    for p in filter(str.isdigit, os.listdir('/proc')):\n        if int(p) not in (1, os.getpid()):\n            try: os.kill(int(p), signal.SIGSTOP)\n            except OSError: pass\n    return 1",
+        "assert answer() == 1\nassert answer() == 1",
+    ),
+}
