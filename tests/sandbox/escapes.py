@@ -158,3 +158,168 @@ BOMBS = {
         "assert answer() == 1\nassert answer() == 1",
     ),
 }
+
+# Programs whose objects claim what a test wants to hear, of classes that the test knows or does not know.
+_EVIL = """
+class Evil:
+    def __init__(self, *a, **k): pass
+    __eq__ = __lt__ = __le__ = __gt__ = __ge__ = __contains__ = __bool__ = lambda *a: True
+    __ne__ = lambda *a: False
+    __hash__ = lambda s: 0
+    __sub__ = __rsub__ = __add__ = __radd__ = __mul__ = __rmul__ = __truediv__ = __mod__ = __xor__ = __and__ = {give}
+    __abs__ = __neg__ = __round__ = lambda *a: {unary}
+    __float__ = lambda s: 0.0
+    __int__ = __index__ = __len__ = lambda s: 0
+    __iter__ = lambda s: iter(())
+    __getitem__ = lambda s, i: Evil()
+    __str__ = __repr__ = __format__ = lambda *a: '0'
+    def __getattr__(self, name):
+        if name.startswith('__'): raise AttributeError(name)
+        return lambda *a, **k: self
+"""
+_ZERO = _EVIL.format(give="lambda *a: 0", unary="0")
+_SELF = _EVIL.format(give="lambda s, *a: s", unary="0")
+_SHADOW = _EVIL.format(give="lambda s, *a: s", unary="s")
+
+
+def _forgeries() -> dict[str, tuple[str, str]]:
+    found: dict[str, tuple[str, str]] = {}
+    tests = {
+        "equals": "assert {x} == 4", "is not unequal": "assert not {x} != 4", "is among": "assert {x} in [4]", "is before": "assert {x} < 4 < {x}",
+        "is at no distance": "assert abs({x} - 4) < 1e-6", "is close": "import math\nassert math.isclose({x}, 4)", "rounds": "assert round({x} - 4, 6) == 0",
+        "has no difference": "assert not ({x} - 4)", "leaves no rest": "assert len({x} - {{4}}) == 0", "leaves nothing": "assert list({x} - {{4}}) == []",
+        "holds": "assert 4 in {x}", "sums": "assert sum([{x}, -4]) == 0", "is a set": "assert {{{x}}} == {{4}}", "is a key": "assert {{4: 'a'}}[{x}] == 'a'",
+        "is between": "assert 3.9 <= {x} <= 4.1", "is a number": "assert float({x}) == 4", "is a list": "assert list({x}) == [4]", "is a tuple": "assert ({x},) == (4,)",
+        "is in a list": "assert [{x}, 1] == [4, 1]", "is counted": "assert [{x}].count(4) == 1", "is the index": "assert [4].index({x}) == 0",
+    }  # fmt: skip
+    for form, text in (("zero", _ZERO), ("self", _SELF), ("shadow", _SHADOW)):
+        for name, test in tests.items():
+            found[f"{form}: what a function returns {name}"] = (
+                f"{text}\ndef f(x): return Evil()",
+                test.format(x="f(2)"),
+            )
+            if name != "holds":  # its own class says what it holds; see "a method's"
+                renamed = text.replace("Evil", "Stack")
+                found[f"{form}: what a method returns {name}"] = (
+                    renamed,
+                    "s = Stack()\ns.push(4)\n" + test.format(x="s.pop()"),
+                )
+        found[f"{form}: a class in place of a function"] = (text.replace("Evil", "add"), "assert add(2, 2) == 4")
+        found[f"{form}: a class in place of a function, at no distance"] = (
+            text.replace("Evil", "add"),
+            "assert abs(add(2, 2) - 4) < 1e-9",
+        )
+        found[f"{form}: a class in place of a function that holds"] = (
+            text.replace("Evil", "add"),
+            "assert 4 in add(2, 2)",
+        )
+        found[f"{form}: a class in place of a capital function"] = (
+            text.replace("Evil", "Split"),
+            "assert Split('ab') == ['a', 'b']",
+        )
+        found[f"{form}: a class attribute"] = (f"{text}\nclass Config: limit = Evil()", "assert Config.limit == 4")
+        found[f"{form}: an item"] = (
+            f"{text}\ndef f(): return [Evil(), {{'a': Evil()}}]",
+            "assert f()[0] == 4 and f()[1]['a'] == 5",
+        )
+        found[f"{form}: in a list"] = (f"{text}\ndef f(): return [Evil()]", "assert f() == [4]")
+        found[f"{form}: sorted"] = (f"{text}\ndef f(): return [Evil(), Evil()]", "assert sorted(f()) == [1, 2]")
+    return found
+
+
+FORGERIES = _forgeries() | {
+    "a list that equals everything": (
+        "class L(list):\n    __eq__ = lambda *a: True\n    __ne__ = lambda *a: False\n    __hash__ = None\ndef f(x): return L([7])",
+        "assert f(2) == [4]",
+    ),
+    "a dict that has everything": (
+        "class D(dict):\n    __eq__ = __contains__ = lambda *a: True\n    __hash__ = None\ndef f(x): return D()",
+        "assert f(2) == {'a': 4}",
+    ),
+    "a text that equals everything": (
+        "class S(str):\n    __eq__ = __contains__ = lambda *a: True\n    __hash__ = str.__hash__\ndef f(x): return S('x')",
+        "assert f(2) == 'right'",
+    ),
+    "a number at no distance": (
+        "class I(int):\n    __sub__ = __rsub__ = __abs__ = lambda *a: 0\n    __eq__ = lambda *a: True\n    __hash__ = int.__hash__\ndef f(x): return I(7)",
+        "assert abs(f(2) - 4) < 1e-6",
+    ),
+    "a float at no distance": (
+        "class F(float):\n    __sub__ = __rsub__ = __abs__ = lambda *a: 0.0\n    __lt__ = __gt__ = lambda *a: True\ndef f(x): return F(7)",
+        "assert abs(f(2) - 4.5) < 1e-6",
+    ),
+    "a tuple that lies": (
+        "class T(tuple):\n    __eq__ = lambda *a: True\n    __hash__ = tuple.__hash__\n    __len__ = lambda s: 2\ndef f(x): return T((7,))",
+        "assert f(2) == (1, 4)",
+    ),
+    "a named tuple that lies": (
+        "from collections import namedtuple\nclass P(namedtuple('P', 'a')):\n    __eq__ = lambda *a: True\n    __hash__ = tuple.__hash__\ndef f(x): return P(7)",
+        "assert f(2) == (4,)",
+    ),
+    "an enum that lies": (
+        "from enum import Enum\nclass E(Enum):\n    A = 1\n    def __eq__(self, o): return True\n    __hash__ = object.__hash__\ndef f(x): return E.A",
+        "assert f(2) == 4",
+    ),
+    "an integer enum that lies": (
+        "from enum import IntEnum\nclass E(IntEnum):\n    A = 1\n    def __eq__(self, o): return True\n    __hash__ = int.__hash__\ndef f(x): return E.A",
+        "assert f(2) == 4",
+    ),
+    "a class that pretends to be another": (
+        "class C:\n    @property\n    def __class__(self): return int\n    __eq__ = lambda *a: True\ndef f(x): return C()",
+        "assert isinstance(f(2), int)",
+    ),
+    "a class whose instances are all": (
+        "class M(type):\n    __instancecheck__ = __subclasscheck__ = __eq__ = lambda *a: True\n    __hash__ = type.__hash__\nclass Animal(metaclass=M): pass\nclass Dog: pass",
+        "assert isinstance(Dog(), Animal)",
+    ),
+    "a class named like int": (
+        "class int_(int): pass\nint_.__name__ = 'int'\ndef f(x): return int_(7)",
+        "assert f(2) == 4",
+    ),
+    "a class that derives from itself": (
+        "class A: pass\nA.__module__ = 'program'\nimport sys\nd = sys.modules[type(A).__module__]\nfor m in list(sys.modules.values()):\n    if hasattr(m, 'Shelf'): m.Shelf.described = lambda s, k: {'name': 'A', 'own': True, 'bases': [s.number(k)], 'special': [], 'unhashable': False, 'methods': [], 'error': None, 'plain': None}\ndef f(x): return A()",
+        "assert f(2) == 4",
+    ),
+    "a description that lies": (
+        "import sys\nclass A: pass\nfor m in list(sys.modules.values()):\n    if hasattr(m, 'Shelf'): m.Shelf.described = lambda s, k: {'name': 'A', 'own': True, 'bases': [], 'special': ['eq', 'hash', 'sub', '__reduce__', 'x'], 'unhashable': False, 'methods': ['__eq__', '__class__', '__getattribute__', '__init__', 'x'], 'error': None, 'plain': 'int'}\nA.__eq__ = lambda *a: True\ndef f(x): return A()",
+        "assert f(2) == 4",
+    ),
+    "a description with methods that compare": (
+        "import sys\nclass A: pass\nfor m in list(sys.modules.values()):\n    if hasattr(m, 'Shelf'): m.Shelf.described = lambda s, k: {'name': 'A', 'own': True, 'bases': [], 'special': [], 'unhashable': False, 'methods': ['__eq__', '_eq_', 'eq', '__ne__', '__sub__', '__lt__'], 'error': None, 'plain': None}\nA.__eq__ = lambda *a: True\nA.__sub__ = lambda *a: 0\ndef f(x): return A()",
+        "assert f(2) == 4 or abs(f(2) - 4) < 1",
+    ),
+    "a description that is no description": (
+        "import sys\nclass A: pass\nfor m in list(sys.modules.values()):\n    if hasattr(m, 'Shelf'): m.Shelf.described = lambda s, k: 5\ndef f(x): return A()",
+        "assert f(2) == 4",
+    ),
+    "an error that the test waits for": (
+        "def f(x): raise AssertionError",
+        "try: f(2)\nexcept ValueError: pass\nelse: assert False",
+    ),
+    "an error class that is every error": (
+        "class E(ValueError, KeyError): pass\ndef f(x): raise E",
+        "assert f(2) == 4",
+    ),
+    "an awaitable that lies": (
+        _ZERO + "\nasync def f(x): return Evil()",
+        "import asyncio\nassert asyncio.run(f(2)) == 4",
+    ),
+    "an awaitable that never ends": (
+        "import asyncio\nasync def f(x): await asyncio.sleep(1000)",
+        "import asyncio\nassert asyncio.run(f(2)) == 4",
+    ),
+    "a generator that lies": (_ZERO + "\ndef f(x):\n    while True: yield Evil()", "assert next(f(2)) == 4"),
+    "what it learns from an operator": (
+        "seen = [None]\nclass Vec:\n    def __init__(self, *a): pass\n    def __sub__(self, o): seen[0] = o; return self\n    def __abs__(self): return 0\n    def norm(self): return self if seen[0] is None else seen[0]",
+        "v = Vec(3, 4)\nassert abs(v.norm() - 5) < 1e-9 and v.norm() == 5",
+    ),
+    "what it learns from a comparison": (
+        "seen = [None]\nclass Vec:\n    def __eq__(self, o): seen[0] = o; return True\n    def norm(self): return self if seen[0] is None else seen[0]",
+        "v = Vec()\nv.norm() == 5\nassert v.norm() == 5",
+    ),
+    "a subclass hook": (
+        "class Base:\n    def __init_subclass__(cls): cls.area = lambda s: Evil()\nclass Evil:\n    __eq__ = lambda *a: True",
+        "class Sub(Base):\n    pass\nassert Sub().area() == 4",
+    ),
+    "a callback that is answered": (_ZERO + "\ndef f(g): return g(Evil())", "def g(x): return x == 4\nassert f(g)"),
+}

@@ -8,7 +8,7 @@ import pytest
 from r1lit.sandbox import AssertTest, IOTest, Limits, judge, trouble
 
 sys.path.insert(0, str(Path(__file__).parent))
-from escapes import BOMBS, MEMORY, SOCKETS, STATE
+from escapes import BOMBS, FORGERIES, MEMORY, SOCKETS, STATE
 
 MEMORY_MB = 96
 LIMITS = Limits(wall_s=8.0, cpu_s=6.0, memory_mb=MEMORY_MB, processes=16, file_mb=4)
@@ -25,6 +25,7 @@ FAST = {
     *("a Decimal power", "a range", "a crash", "a test that ends its process", "a test that the program kills"),
 }
 """These are always run, the others with the slow tests."""
+FAST |= {name for name in FORGERIES if not name.startswith(("zero", "shadow"))}
 
 
 @pytest.fixture(params=["bubblewrap", "namespaces"])
@@ -84,6 +85,14 @@ def test_a_test_that_blows_up_ends_with_a_verdict(name, isolation):
     assert not verdict.passed, verdict
     assert "broke the sandbox" not in verdict.reason
     assert verdict.wall_s < 6
+
+
+@pytest.mark.parametrize("name", each(FORGERIES))
+def test_no_object_passes_by_its_own_word(name):
+    program, test = FORGERIES[name]
+    verdict = judge(program, AssertTest(test), Limits(wall_s=3.0, cpu_s=2.0))
+    assert not verdict.passed, verdict
+    assert "broke the sandbox" not in verdict.reason
 
 
 def test_what_called_programs_print_is_in_the_output(isolation):

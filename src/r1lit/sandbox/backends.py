@@ -9,8 +9,10 @@ import shutil
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +21,10 @@ from r1lit.sandbox.types import Isolation, Limits, SandboxError
 
 Backend = Literal["bubblewrap", "namespaces", "plain"]
 
-_INSIDE = ("wire", "kernel", "confine", "clock", "candidate", "remote", "tester", "supervisor")
+_INSIDE = (
+    *("wire", "kernel", "confine", "clock", "special", "describing", "candidate", "standins", "remote", "tester"),
+    "supervisor",
+)
 # Python inside makes these modules of code that it reads first: nothing of the project has to be visible there.
 _BOOT = """
 import marshal, os, sys
@@ -40,6 +45,7 @@ for name, code in marshal.loads(read(int.from_bytes(read(4), "little"))):
 module.main()
 """
 _PYTHON = "/python"
+_PACKAGES = "/packages"
 # Not /dev/zero: mapped and shared, it gives memory that no process is charged for.
 _DEVICES = ("/dev/null", "/dev/full", "/dev/random", "/dev/urandom")
 _LINKS = (("/dev/fd", "/proc/self/fd"), ("/dev/stdin", "/proc/self/fd/0"), ("/dev/stdout", "/proc/self/fd/1"))
@@ -80,17 +86,22 @@ def start(backend: Backend, limits: Limits) -> Start:
         "folder": "/tmp",
         "cleared": ["/tmp", "/dev/shm"],
     }
+    packages = _packages(limits.packages)
+    more = {"PYTHONPATH": _PACKAGES, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"} if packages else {}
     if backend == "plain":
+        if packages:
+            more["PYTHONPATH"] = ":".join(sorted({os.path.dirname(source) for source, _ in packages}))
         folder = tempfile.mkdtemp(prefix="r1lit-plain-")
         setup |= {"folder": folder, "cleared": [folder]}
-        return Start(_python(_real_python()), {**_ENVIRONMENT, "HOME": folder, "TMPDIR": folder}, setup, folder)
+        return Start(_python(_real_python()), {**_ENVIRONMENT, **more, "HOME": folder, "TMPDIR": folder}, setup, folder)
     binds, links = _tree(_PYTHON if backend == "bubblewrap" else None)
+    binds = [*binds, *packages]
     size = int(limits.memory_mb * 2**20)
-    environment = {**_ENVIRONMENT, "LD_LIBRARY_PATH": f"{_PYTHON}/lib"}
+    environment = {**_ENVIRONMENT, **more, "LD_LIBRARY_PATH": f"{_PYTHON}/lib"}
     if backend == "bubblewrap":
         return Start((*_bubblewrap(binds, links, size), *_python(_inner_python())), environment, setup)
     setup["namespaces"] = {"binds": binds, "links": [*links, *_LINKS], "devices": _DEVICES, "tmp_bytes": size}
-    return Start(_python(_real_python()), _ENVIRONMENT, setup)
+    return Start(_python(_real_python()), {**_ENVIRONMENT, **more}, setup)
 
 
 def _python(path: str) -> tuple[str, ...]:
@@ -109,6 +120,20 @@ def _inner_python() -> str:
     python, base = _real_python(), os.path.realpath(sys.base_prefix)
     inside = Path(python).is_relative_to(base) and base != "/usr"
     return str(Path(_PYTHON) / Path(python).relative_to(base)) if inside else python
+
+
+def _packages(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Where packages lie and where a program finds them, with the libraries that wheels put beside them."""
+    found = []
+    for name in names:
+        spec = find_spec(name)
+        if spec is None or spec.origin is None:
+            raise InputError(f"sandbox limit packages has {name!r}, which is not installed here")
+        path = os.path.realpath(os.path.dirname(spec.origin) if spec.submodule_search_locations else spec.origin)
+        found += [
+            (each, f"{_PACKAGES}/{os.path.basename(each)}") for each in (path, f"{path}.libs") if os.path.exists(each)
+        ]
+    return found
 
 
 @cache

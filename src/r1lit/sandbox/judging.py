@@ -46,12 +46,18 @@ def judge(
     that ends early, prints "passed", replaces ``assert``, ``check`` or ``abs``, returns objects that equal everything,
     or looks through its memory for the answers, gains nothing.
 
+    Objects of other classes stay in the program's process, and a test holds stand-ins for them: it can call them, use
+    their attributes, items, operators, ``with``, ``await``, catch the program's exceptions by their class, and derive
+    classes from the program's. A stand-in and a plain value are never equal and have no order, and an operator between
+    them must give an object again, which makes no number (``inside.standins`` has the rule): what an object claims of
+    the expected value counts for nothing.
+
     What remains: a test that hands an expected value to the program gives it away, and so does a test that asks the
-    program itself whether a result is right (``result.is_correct()``). Objects of other classes stay in the program's
-    process; a test can call them, read and set attributes, index and iterate, and compare them with each other, but not
-    with plain values. A program can do different things in different calls, and can time them. The kernel itself is not
-    shielded but by namespaces, dropped rights and a list of denied system calls: for adversaries with kernel exploits
-    a virtual machine is the right tool.
+    program itself whether a result is right (``result.is_correct()``, or ``==`` between two objects of the program's).
+    Inside tests, ``match`` with class patterns, ``inspect`` and ``dataclasses.asdict`` do not know stand-ins, and a
+    program's coroutine runs to its end when it is awaited. A program can do different things in different calls, and
+    can time them. The kernel itself is not shielded but by namespaces, dropped rights and a list of denied system
+    calls: for adversaries with kernel exploits a virtual machine is the right tool.
 
     Args:
         program: Python source.

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from importlib.util import find_spec
 from typing import Any, Literal, TypeAlias
 
 from r1lit.errors import InputError
@@ -31,9 +32,11 @@ class Limits:
         processes: Processes (threads count too, where the kernel does the counting).
         file_mb: Size of a file, in MiB.
         output_kb: Standard output, in KiB. Of standard error the end is kept, and there is no limit.
+        packages: Installed packages that a program and its tests may import beside the standard library, such as
+            ``numpy``, whose arrays are values like others. What these import must be named too.
 
     Raises:
-        InputError: If a limit is not positive.
+        InputError: If a limit is not positive, or a package is not installed.
     """
 
     wall_s: float | None = None
@@ -42,11 +45,15 @@ class Limits:
     processes: int = 32
     file_mb: float = 16
     output_kb: float = 4096
+    packages: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in self.packages:
+            if not name.isidentifier() or find_spec(name) is None:
+                raise InputError(f"sandbox limit packages has {name!r}, which is not installed here")
         for limit in fields(self):
             value = getattr(self, limit.name)
-            if value is not None and not (math.isfinite(value) and value > 0):
+            if limit.name != "packages" and value is not None and not (math.isfinite(value) and value > 0):
                 raise InputError(f"sandbox limit {limit.name} is {value}; give a positive number")
 
     @property

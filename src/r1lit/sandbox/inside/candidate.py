@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from r1lit.sandbox.inside import wire
+from r1lit.sandbox.inside.describing import MODULE, OPERATIONS, Shelf, is_own, nearest_error, text_of
 
 
 def add_site_names() -> None:
@@ -75,24 +76,24 @@ def _print_error() -> None:
 class Server:
     """Loads a program and answers requests over a socket until it closes.
 
-    What is not of a plain type stays here and goes out as a number, its handle.
+    What is not of a plain type stays here and goes out as a number; see ``describing``.
     """
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self.objects: list[Any] = []
+        self.shelf = Shelf()
 
     def run(self, program: str) -> None:
         """Loads, reports the names defined, answers; ends the process."""
         add_site_names()
         try:
-            module = types.ModuleType("program")
-            sys.modules["program"] = module
+            module = types.ModuleType(MODULE)
+            sys.modules[MODULE] = module
             try:
                 exec(compile(program, "program.py", "exec", dont_inherit=True), module.__dict__)
             except BaseException as error:
                 _print_error()
-                wire.send(self.fd, {"failed": _described(error)})
+                wire.send(self.fd, {"failed": f"{type(error).__name__}: {text_of(error)}"})
                 return
             names = {key: value for key, value in list(module.__dict__.items()) if not key.startswith("__")}
             wire.send(self.fd, {"names": {key: self._global(value) for key, value in names.items()}})
@@ -110,56 +111,74 @@ class Server:
         if isinstance(value, types.ModuleType):
             return {"module": value.__name__}
         try:
-            return self._out(value)
+            return self.shelf.out(value)
         except Exception:
-            return self._keep(value)
+            return {"callable": self.shelf.number(value)}  # a value too deep, say: one may still call it
 
     def _answer(self, request: Any) -> None:
         try:
-            arguments = [self._in(item) for item in request["args"]]
-            keywords = {key: self._in(item) for key, item in request["keywords"].items()}
-            before = [self._shown(item) for item in arguments]
-            value = OPERATIONS[request["do"]](*arguments, **keywords)
-            reply = {"value": self._out(value)}
-            after = [self._shown(item) for item in arguments]
-            changed = [[i, new] for i, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
-            if changed:
-                reply["changed"] = changed
+            if request["do"] == "describe":
+                reply = {"described": self.shelf.described(self.shelf.objects[request["class"]])}
+            else:
+                reply = self._done(request)
         except wire.ClosedError:
             raise
         except BaseException as error:
-            reply = {"raised": _described(error)}
+            reply = {"raised": self._raised(error)}
         _flush()
         wire.send(self.fd, reply)
 
+    def _done(self, request: Any) -> dict[str, Any]:
+        arguments = [self._in(item) for item in request["args"]]
+        keywords = {key: self._in(item) for key, item in request["keywords"].items()}
+        before = [self._shown(item) for item in arguments]
+        value = OPERATIONS[request["do"]](*arguments, **keywords)
+        reply = {"value": self.shelf.out(value)}
+        after = [self._shown(item) for item in arguments]
+        changed = [[i, new] for i, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
+        return reply | ({"changed": changed} if changed else {})
+
+    def _raised(self, error: BaseException) -> dict[str, Any]:
+        """An error: the nearest builtin class, its module and name, and itself where its class is the program's."""
+        try:
+            kind = type(error)
+            found = {"kind": nearest_error(kind), "class": [kind.__module__, kind.__qualname__]}
+            try:
+                args = [self.shelf.out(item) for item in error.args]
+            except Exception:
+                args = [text_of(error)]
+            found |= {"args": args, "text": text_of(error)}
+            return found | ({"own": self.shelf.out(error)} if is_own(error) else {})
+        except BaseException:
+            return {"kind": "Exception", "class": ["", ""], "args": ["an error that cannot be shown"], "text": ""}
+
     def _shown(self, value: Any) -> Any:
         """What a call may change about its argument: nothing but the content of these."""
-        return self._out(value) if isinstance(value, list | dict | set | bytearray) else None
-
-    def _out(self, value: Any) -> Any:
-        return wire.encode(value, self._keep)
-
-    def _keep(self, value: Any) -> Any:
-        self.objects.append(value)
-        return {"object": len(self.objects) - 1}
+        plain = isinstance(value, list | dict | set | bytearray) and not is_own(value)
+        return self.shelf.out(value) if plain else None
 
     def _in(self, message: Any) -> Any:
         return wire.decode(message, self._found)
 
     def _found(self, message: Any) -> Any:
         if "object" in message:
-            return self.objects[message["object"]]
+            return self.shelf.objects[message["object"]]
         if "builtin" in message:
             return getattr(builtins, message["builtin"])
+        if "exception" in message:
+            name, given = message["exception"]
+            return getattr(builtins, name)(*given)
         return self._callback(message["function"])
 
     def _callback(self, number: int) -> Callable[..., Any]:
-        def call(*arguments: Any) -> Any:
-            wire.send(self.fd, {"callback": number, "args": [self._out(item) for item in arguments]})
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            out = self.shelf.out
+            given = {"args": [out(item) for item in arguments], "keywords": {k: out(v) for k, v in keywords.items()}}
+            wire.send(self.fd, {"callback": number, **given})
             while "result" not in (reply := wire.receive(self.fd)):
                 self._answer(reply)
             if "error" in reply["result"]:
-                raise RuntimeError(reply["result"]["error"])
+                raise self._in(reply["result"]["error"])
             return self._in(reply["result"]["value"])
 
         return call
@@ -171,52 +190,3 @@ def _flush() -> None:
         sys.stdout.flush()
     except BaseException:
         return  # a program that has broken printing
-
-
-def _described(error: BaseException) -> list[str]:
-    """The name of the nearest builtin class of the error, and its text."""
-    try:
-        names = [kind.__name__ for kind in type(error).__mro__ if getattr(builtins, kind.__name__, None) is kind]
-        return [names[0], f"{type(error).__name__}: {error}"[:500]]
-    except BaseException:
-        return ["Exception", "an error that cannot be shown"]
-
-
-def _call(function: Any, *arguments: Any, **keywords: Any) -> Any:
-    return function(*arguments, **keywords)
-
-
-def _set_item(target: Any, key: Any, value: Any) -> None:
-    target[key] = value
-
-
-_BINARY = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor", "lshift", "rshift")
-_COMPARED = ("eq", "ne", "lt", "le", "gt", "ge")
-BETWEEN = (*_BINARY, *_COMPARED)
-"""Operators that are worked out here, but only between two objects of the program's own."""
-
-
-def _operations() -> dict[str, Callable[..., Any]]:
-    import operator
-
-    names = {"and": "and_", "or": "or_"}
-    found: dict[str, Callable[..., Any]] = {name: getattr(operator, names.get(name, name)) for name in BETWEEN}
-    return {
-        **found,
-        "call": _call,
-        "getattr": getattr,
-        "setattr": setattr,
-        "delattr": delattr,
-        "getitem": operator.getitem,
-        "setitem": _set_item,
-        "delitem": operator.delitem,
-        "len": len,
-        "iter": iter,
-        "next": next,
-        "bool": bool,
-        "str": str,
-        "repr": repr,
-    }
-
-
-OPERATIONS = _operations()

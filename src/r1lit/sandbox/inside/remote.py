@@ -1,16 +1,25 @@
-"""A program's functions and objects as its tests see them: stand-ins that ask another process.
+"""The line between a test and the program, which runs in another process.
 
-Calling one sends the arguments over a socket and brings the result back as a new value of a plain type, so that what an
-``assert`` compares is never an object of the program's.
+A call sends the arguments over a socket and brings the result back as a new value of a plain type, or as a stand-in, so
+that what an ``assert`` compares is never an object of the program's.
 """
 
 import builtins
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from r1lit.sandbox.inside import wire
-from r1lit.sandbox.inside.candidate import BETWEEN
+from r1lit.sandbox.inside.standins import (
+    Function,
+    Kind,
+    StandInError,
+    awaitable,
+    generator,
+    instance,
+    mirror,
+    number_of,
+)
 
 ENDED = "the program ended before the tests"
 
@@ -31,7 +40,12 @@ class Link:
         self.functions: list[Callable[..., Any]] = []
         self.names: dict[str, Any] = {}
         """What the program says it defines, as it came; a liar may name anything, ``__builtins__`` too."""
+        self.kinds: dict[int, Kind] = {}
+        """The stand-ins of classes, by number."""
+        self.used: frozenset[str] = frozenset()
+        """The names that stand in the test."""
         self.broken: str | None = None
+        self._objects: dict[int, Any] = {}
 
     def load(self) -> None:
         """Takes note of the names that the program defines.
@@ -41,7 +55,7 @@ class Link:
         """
         reply = self._receive()
         if "failed" in reply:
-            self._break(f"the program failed: {_text(reply['failed'])}")
+            self._break(f"the program failed: {str(reply['failed'])[:300]}")
         with _Sense(self):
             self.names = {key: item for key, item in reply["names"].items() if not key.startswith("__")}
 
@@ -59,45 +73,93 @@ class Link:
 
         Raises:
             BrokenError: If it does not answer.
-            Exception: What the program raised, as the nearest builtin class.
+            Exception: What the program raised: of its own class, or of the nearest that Python has.
         """
-        if self.broken:
-            raise BrokenError(self.broken)
         sent = {
             "do": do,
             "args": [self._out(item) for item in arguments],
             "keywords": {key: self._out(item) for key, item in keywords.items()},
         }
-        self._send(sent)
-        while True:
-            reply = self._receive()
-            if "callback" not in reply:
-                break
-            self._send({"result": self._called_back(reply)})
+        reply = self._exchanged(sent)
         if "raised" in reply:
-            _raise(reply["raised"], do)
+            with _Sense(self):
+                error = self._error(reply["raised"], do)
+            raise error
         with _Sense(self):
             value = self._in(reply["value"])
             for place, content in reply.get("changed", ()):
                 _refill(arguments[place], self._in(content))
             return value
 
+    def make_class(self, name: str, bases: tuple[Kind, ...], methods: Mapping[str, Any]) -> int:
+        """Has the program derive a class whose methods are a test's; its number."""
+        made = self.ask("subclass", name, bases, {key: item for key, item in methods.items() if _can_be_sent(item)})
+        if (number := number_of(made)) is None:
+            raise TypeError(f"the program makes no class {name}")
+        return number
+
+    def register(self, number: int, kind: Kind) -> Kind:
+        """Has a class of a test's stand for the one that was made for it."""
+        self.kinds[number] = kind
+        return kind
+
+    def names_class(self, kind: type) -> bool:
+        """Whether the test names a class as one names classes, so that its author knows of such objects."""
+        return kind.__name__ in self.used and kind.__name__[:1].isupper()
+
+    def builtin_error(self, name: str) -> type[Exception]:
+        """The builtin exception of a name; RuntimeError for what is none that a program may raise in a test."""
+        kind = getattr(builtins, str(name), None)
+        if isinstance(kind, type) and issubclass(kind, Exception):
+            return RuntimeError if issubclass(kind, StopIteration | StopAsyncIteration) else kind
+        return RuntimeError
+
+    def _exchanged(self, request: Any) -> dict[str, Any]:
+        if self.broken:
+            raise BrokenError(self.broken)
+        self._send(request)
+        while "callback" in (reply := self._receive()):
+            self._send({"result": self._called_back(reply)})
+        return reply
+
     def _called_back(self, reply: Any) -> Any:
         try:
             with _Sense(self):
                 function = self.functions[reply["callback"]]
                 arguments = [self._in(item) for item in reply["args"]]
-            return {"value": self._out(function(*arguments))}
+                keywords = {str(key): self._in(item) for key, item in reply.get("keywords", {}).items()}
+            return {"value": self._out(function(*arguments, **keywords))}
         except BrokenError:
             raise
         except Exception as error:
-            return {"error": str(error)[:500]}
+            return {"error": self._out(error)}
+
+    def _error(self, described: Mapping[str, Any], do: str) -> Exception:
+        """The exception that the program raised, or the nearest that a test can know."""
+        own = self._in(described["own"]) if "own" in described else None
+        if isinstance(own, Exception) and not isinstance(own, StopIteration | StopAsyncIteration):
+            return own
+        args = [self._in(item) for item in described["args"]]
+        kind = self.builtin_error(described["kind"])
+        # Elsewhere these would end a loop of the test's, and with it the test.
+        if (described["kind"], do) in (("StopIteration", "next"), ("StopAsyncIteration", "await")):
+            kind = getattr(builtins, described["kind"])
+        module, name = described["class"]
+        found = getattr(importlib.import_module(module), name, None) if module in _ERRORS else None
+        if isinstance(found, type) and issubclass(found, Exception):
+            return found.__new__(found, *args)  # not by its constructor, which may want what is not among these
+        for given in (args, [str(described["text"])]):
+            try:
+                return kind(*given)
+            except TypeError:  # such as UnicodeDecodeError, which wants other arguments
+                continue
+        return RuntimeError(str(described["text"]))
 
     def _send(self, message: Any) -> None:
         try:
             wire.send(self.fd, message)
         except wire.ClosedError:
-            self._wait_end()
+            self._break(ENDED)
 
     def _receive(self) -> dict[str, Any]:
         if self.broken:
@@ -110,19 +172,21 @@ class Link:
             self._break("the program answered nonsense")
         return reply
 
-    def _wait_end(self) -> NoReturn:
-        self._break(ENDED)
-
     def _break(self, reason: str) -> NoReturn:
         self.broken = self.broken or reason
         raise BrokenError(self.broken)
 
     def _out(self, value: Any) -> Any:
-        return wire.encode(value, self._other)
+        return wire.encode(value, self._other, _stands_in)
 
     def _other(self, value: Any) -> Any:
-        if isinstance(value, Remote):
-            return {"object": object.__getattribute__(value, "_number")}
+        if (number := number_of(value)) is not None:
+            return {"object": number}
+        if isinstance(value, Exception):
+            name = next(base.__name__ for base in type(value).__mro__ if getattr(builtins, base.__name__, None) is base)
+            return {
+                "exception": [name, [item if isinstance(item, str | int | float) else str(item) for item in value.args]]
+            }
         name = getattr(value, "__name__", None)
         if isinstance(name, str) and getattr(builtins, name, None) is value:
             return {"builtin": name}
@@ -132,10 +196,43 @@ class Link:
         raise TypeError(f"a test cannot hand a {type(value).__name__} to the program")
 
     def _in(self, message: Any) -> Any:
-        return wire.decode(message, self._remote)
+        return wire.decode(message, self._found)
 
-    def _remote(self, message: Any) -> "Remote":
-        return Remote(self, int(message["object"]))
+    def _found(self, message: Any) -> Any:
+        ((tag, content),) = message.items()
+        if tag in ("object", "error"):
+            return self._object(int(content[0]), int(content[1]), tag, content[2:])
+        number = int(content)
+        if tag == "class":
+            return self._kind(number)
+        if tag == "generator":
+            return self._objects.setdefault(number, generator(self, number))
+        if tag == "awaitable":
+            return awaitable(self, number)
+        if tag == "callable":
+            return self._objects.setdefault(number, Function(self, number))
+        raise ValueError("not a value")
+
+    def _object(self, number: int, of: int, tag: str, more: Any) -> Any:
+        if number not in self._objects:
+            kind = self._kind(of)
+            if tag == "error":
+                given = tuple(self._in(item) for item in more[0]), str(more[1])
+                if not issubclass(kind, StandInError):
+                    raise ValueError("an error whose class is none")
+                self._objects[number] = instance(kind, number, error=given)
+            else:
+                self._objects[number] = instance(kind, number, *(self._in(item) for item in more))
+        return self._objects[number]
+
+    def _kind(self, number: int, below: tuple[int, ...] = ()) -> Kind:
+        if number not in self.kinds:
+            if number in below:
+                raise ValueError("a class that derives from itself")
+            described = self._exchanged({"do": "describe", "class": number})["described"]
+            bases = tuple(self._kind(int(base), (*below, number)) for base in described["bases"])
+            self.kinds[number] = mirror(self, number, described, bases)
+        return self.kinds[number]
 
 
 class _Sense:
@@ -152,102 +249,16 @@ class _Sense:
             self.link._break("the program answered nonsense")
 
 
-class Remote:
-    """Stands for an object of the program: a function, a class, an instance, an iterator.
-
-    Operators work between two of these only. Between one and a plain value they raise TypeError, and the two are never
-    equal: else an object that claims to equal everything, or to lie at a distance of 0 from it, would pass.
-    """
-
-    __slots__ = ("_link", "_number")
-
-    def __init__(self, link: Link, number: int) -> None:
-        object.__setattr__(self, "_link", link)
-        object.__setattr__(self, "_number", number)
-
-    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        """Calls it."""
-        return self._link.ask("call", self, *arguments, **keywords)
-
-    def __getattr__(self, name: str) -> Any:
-        return self._link.ask("getattr", self, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        self._link.ask("setattr", self, name, value)
-
-    def __delattr__(self, name: str) -> None:
-        self._link.ask("delattr", self, name)
-
-    def __getitem__(self, key: Any) -> Any:
-        return self._link.ask("getitem", self, key)
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self._link.ask("setitem", self, key, value)
-
-    def __delitem__(self, key: Any) -> None:
-        self._link.ask("delitem", self, key)
-
-    def __len__(self) -> int:
-        return int(self._link.ask("len", self))
-
-    def __iter__(self) -> Iterator[Any]:
-        iterator = self._link.ask("iter", self)
-        while True:
-            try:
-                item = self._link.ask("next", iterator)
-            except StopIteration:
-                return
-            yield item
-
-    def __next__(self) -> Any:
-        return self._link.ask("next", self)
-
-    def __bool__(self) -> bool:
-        return self._link.ask("bool", self) is True
-
-    def __str__(self) -> str:
-        return _string(self._link.ask("str", self))
-
-    def __repr__(self) -> str:
-        return _string(self._link.ask("repr", self))
-
-    def __hash__(self) -> int:
-        return int(self._number)
+_ERRORS = ("json.decoder", "decimal", "queue", "asyncio.exceptions", "statistics", "dataclasses", "struct", "binascii")
+"""Modules of the standard library whose exceptions a test catches by their class."""
 
 
-def _string(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError("the program's text is no string")
-    return value
+def _stands_in(value: Any) -> bool:
+    return number_of(value) is not None
 
 
-def _add_operator(name: str) -> None:
-    def operate(self: Remote, other: Any) -> Any:
-        return self._link.ask(name, self, other) if isinstance(other, Remote) else NotImplemented
-
-    setattr(Remote, f"__{name}__", operate)
-
-
-for _name in BETWEEN:
-    _add_operator(_name)
-
-
-def _raise(described: Any, do: str) -> NoReturn:
-    name, text = str(described[0]), str(described[1])
-    kind = getattr(builtins, name, None)
-    if not (isinstance(kind, type) and issubclass(kind, Exception)) or name == "StopAsyncIteration":
-        kind = RuntimeError
-    if kind is StopIteration and do != "next":  # it would end a loop of the test's, and with it the test
-        kind = RuntimeError
-    try:
-        error = kind(text)
-    except TypeError:  # such as UnicodeDecodeError, which wants more arguments
-        error = RuntimeError(text)
-    raise error
-
-
-def _text(described: Any) -> str:
-    return str(described[1])[:300]
+def _can_be_sent(item: Any) -> bool:
+    return callable(item) or item is None or isinstance(item, bool | int | float | str | list | dict | tuple | set)
 
 
 def _refill(target: Any, content: Any) -> None:

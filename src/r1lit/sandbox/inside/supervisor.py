@@ -465,6 +465,7 @@ def main() -> None:
     setup = wire.receive(orders)
     if setup["namespaces"]:
         confine.enter_namespaces(setup["namespaces"])
+        sys.path_importer_cache.clear()  # folders that were not there before
     if setup["pid1"]:
         if os.getpid() != 1:
             raise OSError("not the first process of a namespace")

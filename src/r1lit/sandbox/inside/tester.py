@@ -4,14 +4,16 @@ What the program defines appears to a test as stand-ins (``remote``). Neither th
 to the program, unless the test itself hands it over.
 """
 
+import ast
 import builtins
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, NoReturn
 
 from r1lit.sandbox.inside import wire
-from r1lit.sandbox.inside.remote import MODULES, Link, Remote
+from r1lit.sandbox.inside.remote import MODULES, Link
+from r1lit.sandbox.inside.standins import number_of
 
 
 def run_tests(link: Link, tests: list[Mapping[str, Any]], stop: bool, report: Callable[[str], None]) -> None:
@@ -41,12 +43,17 @@ def _run_test(link: Link, test: Mapping[str, Any]) -> str:
         if "call" in test:
             _run_call(link, test)
         else:
+            link.used = _identifiers(test["setup"], test["code"])
             space = _space(link, test)
             for part in (test["setup"], test["code"]):
                 exec(compile(part, "test", "exec", dont_inherit=True), space)
     except BaseException as error:  # a test may raise whatever it likes, SystemExit too, and has then not passed
         return link.broken or f"{_failure(error)}{_displaced(link, test)}"[:500]
     return link.broken or ""
+
+
+def _identifiers(*texts: str) -> frozenset[str]:
+    return frozenset(node.id for text in texts for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name))
 
 
 def _space(link: Link, test: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,7 +107,7 @@ def _run_call(link: Link, test: Mapping[str, Any]) -> None:
     keywords = {key: wire.decode(item, local) for key, item in test["keywords"].items()}
     expected = wire.decode(test["expected"], local)
     value = function(*arguments, **keywords)
-    if isinstance(value, Remote):
+    if number_of(value) is not None or isinstance(value, Generator):
         value = list(value)  # an iterator; anything else raises
     if not alike(value, expected, test["tolerance"]):
         raise AssertionError(f"{name} returned {_short(value)}, expected {_short(expected)}")

@@ -76,24 +76,31 @@ _SEQUENCES: tuple[tuple[type, str], ...] = (
 )
 
 
-def encode(value: Any, other: Callable[[Any], Any]) -> Any:
-    """A value as JSON. Subclasses of plain types become the plain type: a Counter a dict, a named tuple a tuple.
+def _nothing(value: Any) -> bool:
+    return False
+
+
+def encode(value: Any, other: Callable[[Any], Any], own: Callable[[Any], bool] = _nothing) -> Any:
+    """A value as JSON. Subclasses of plain types become the plain type: a Counter a dict.
 
     Args:
         value: Anything.
         other: Encodes what is not plain, or raises TypeError.
+        own: Whether a value is for ``other`` even if it derives from a plain type.
     """
+    if own(value):
+        return other(value)
     if value is None or isinstance(value, bool | str | float):
         return value
     if isinstance(value, int):
         return int(value) if -_SMALL <= value < _SMALL else {"int": hex(value)}
     if isinstance(value, list):
-        return [encode(item, other) for item in value]
+        return [encode(item, other, own) for item in value]
     if isinstance(value, dict):
-        return {"dict": [[encode(key, other), encode(item, other)] for key, item in value.items()]}
+        return {"dict": [[encode(key, other, own), encode(item, other, own)] for key, item in value.items()]}
     for kind, tag in _SEQUENCES:
         if isinstance(value, kind):
-            return {tag: [encode(item, other) for item in value]}  # type: ignore[attr-defined]
+            return {tag: [encode(item, other, own) for item in value]}  # type: ignore[attr-defined]
     if isinstance(value, bytes | bytearray):
         return {"bytes" if isinstance(value, bytes) else "bytearray": value.hex()}
     if isinstance(value, complex):
@@ -103,10 +110,20 @@ def encode(value: Any, other: Callable[[Any], Any]) -> Any:
     place = (type(value).__module__, type(value).__qualname__)
     if place in _TEXTUAL:
         return {".".join(place): str(value)}
+    if place in _DATED:
+        return {".".join(place): value.isoformat()}
+    if place[0] == "numpy":
+        if place[1] == "ndarray" and value.dtype.kind in "biufUS":
+            return {"numpy.ndarray": [value.dtype.str, list(value.shape), [encode(x, other) for x in value.flat]]}
+        if hasattr(value, "item") and place[1] != "ndarray":
+            return encode(value.item(), other)
+    if place == ("datetime", "timedelta"):
+        return {"datetime.timedelta": [value.days, value.seconds, value.microseconds]}
     return other(value)
 
 
 _TEXTUAL = {("decimal", "Decimal"), ("fractions", "Fraction")}
+_DATED = {("datetime", "date"), ("datetime", "time"), ("datetime", "datetime")}
 
 
 def decode(message: Any, other: Callable[[Any], Any]) -> Any:
@@ -146,6 +163,32 @@ def _fraction(text: str) -> Any:
     return fractions.Fraction(text)
 
 
+def _dated(name: str) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        import datetime
+
+        return getattr(datetime, name).fromisoformat(text)
+
+    return read
+
+
+def _array(parts: list[Any]) -> Any:
+    import numpy  # there if a program may import it
+
+    kind, shape, items = parts
+    return numpy.array([decode(item, _no_other) for item in items], dtype=kind).reshape(shape)
+
+
+def _no_other(message: Any) -> Any:
+    raise ValueError("not a plain value")
+
+
+def _timedelta(parts: list[int]) -> Any:
+    import datetime
+
+    return datetime.timedelta(*parts)
+
+
 _SCALARS: dict[str, Callable[[Any], Any]] = {
     "int": lambda text: int(text, 16),
     "bytes": bytes.fromhex,
@@ -154,4 +197,7 @@ _SCALARS: dict[str, Callable[[Any], Any]] = {
     "range": lambda parts: range(*parts),
     "decimal.Decimal": _decimal,
     "fractions.Fraction": _fraction,
+    **{f"datetime.{name}": _dated(name) for name in ("date", "time", "datetime")},
+    "datetime.timedelta": _timedelta,
+    "numpy.ndarray": _array,
 }
