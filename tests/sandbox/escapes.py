@@ -71,7 +71,7 @@ MEMORY = {
     "grow in one process": "x = []\nwhile len(x) < SIZE // MB: x.append(bytearray(b'x') * MB)\nheld()",
     "pages without access": "at = []\nfor _ in range(SIZE // (8 * MB)):\n    m = mapped(0x22); ctypes.memset(m, 1, 8 * MB); libc.mprotect(ctypes.c_void_p(m), ctypes.c_size_t(8 * MB), 0); at.append(m)\nheld()",
     "pages locked and grown": "at = []\nfor _ in range(SIZE // (8 * MB)):\n    m = mapped(0x22); ctypes.memset(m, 1, 8 * MB); libc.mlock(ctypes.c_void_p(m), ctypes.c_size_t(8 * MB)); at.append(m)\nheld()",
-    "threads that hold pages": "import threading\nkeep = []\ndef grow():\n    for _ in range(SIZE // (8 * MB)): keep.append(bytearray(b'x') * (2 * MB))\nts = [threading.Thread(target=grow) for _ in range(4)]\n[t.start() for t in ts]; [t.join() for t in ts]\nheld()",
+    "threads that hold pages": "import threading\nkeep = []\ndef grow():\n    for _ in range(SIZE // (8 * MB)): keep.append(bytearray(b'x') * (2 * MB))\nts = [threading.Thread(target=grow) for _ in range(4)]\n[t.start() for t in ts]; [t.join() for t in ts]\nif len(keep) * 2 * MB < SIZE * 0.9: raise SystemExit(3)\nheld()",
 }
 MEMORY = {name: _HOLD + text for name, text in MEMORY.items()}
 

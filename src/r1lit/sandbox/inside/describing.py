@@ -1,7 +1,6 @@
 """The untrusted side, too: what goes out of a program's process instead of an object, and what is done with one."""
 
 import builtins
-import copy
 import functools
 import operator
 import types
@@ -117,6 +116,18 @@ def _awaited(value: Any) -> Any:
     return _loop.run_until_complete(run())
 
 
+def _copy(value: Any) -> Any:
+    import copy
+
+    return copy.copy(value)
+
+
+def _deepcopy(value: Any) -> Any:
+    import copy
+
+    return copy.deepcopy(value)
+
+
 def _special(target: Any, name: str, *arguments: Any) -> Any:
     return getattr(type(target), special.method(name))(target, *arguments)
 
@@ -155,7 +166,7 @@ def _operations() -> dict[str, Callable[..., Any]]:
             "contains": operator.contains,
         },
         **{"len": len, "iter": iter, "next": next, "bool": bool, "str": str, "repr": repr, "hash": hash},
-        **{"copy": copy.copy, "deepcopy": copy.deepcopy, "content": content, "await": _awaited},
+        **{"copy": _copy, "deepcopy": _deepcopy, "content": content, "await": _awaited},
         **{"special": _special, "method": _method, "exit": _exit, "subclass": _subclass},
     }
 

@@ -43,7 +43,7 @@ class Link:
         self.kinds: dict[int, Kind] = {}
         """The stand-ins of classes, by number."""
         self.used: frozenset[str] = frozenset()
-        """The names that stand in the test."""
+        """The names that the test takes from the program."""
         self.broken: str | None = None
         self._objects: dict[int, Any] = {}
 

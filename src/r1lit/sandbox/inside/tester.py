@@ -4,7 +4,6 @@ What the program defines appears to a test as stand-ins (``remote``). Neither th
 to the program, unless the test itself hands it over.
 """
 
-import ast
 import builtins
 import importlib
 import sys
@@ -43,17 +42,13 @@ def _run_test(link: Link, test: Mapping[str, Any]) -> str:
         if "call" in test:
             _run_call(link, test)
         else:
-            link.used = _identifiers(test["setup"], test["code"])
+            link.used = frozenset(test["names"])
             space = _space(link, test)
             for part in (test["setup"], test["code"]):
                 exec(compile(part, "test", "exec", dont_inherit=True), space)
     except BaseException as error:  # a test may raise whatever it likes, SystemExit too, and has then not passed
         return link.broken or f"{_failure(error)}{_displaced(link, test)}"[:500]
     return link.broken or ""
-
-
-def _identifiers(*texts: str) -> frozenset[str]:
-    return frozenset(node.id for text in texts for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name))
 
 
 def _space(link: Link, test: Mapping[str, Any]) -> dict[str, Any]:
