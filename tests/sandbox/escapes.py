@@ -198,12 +198,10 @@ def _forgeries() -> dict[str, tuple[str, str]]:
                 f"{text}\ndef f(x): return Evil()",
                 test.format(x="f(2)"),
             )
-            if name != "holds":  # its own class says what it holds; see "a method's"
-                renamed = text.replace("Evil", "Stack")
-                found[f"{form}: what a method returns {name}"] = (
-                    renamed,
-                    "s = Stack()\ns.push(4)\n" + test.format(x="s.pop()"),
-                )
+            found[f"{form}: what a method returns {name}"] = (
+                text.replace("Evil", "Stack"),
+                "s = Stack()\ns.push(4)\n" + test.format(x="s.pop()"),
+            )
         found[f"{form}: a class in place of a function"] = (text.replace("Evil", "add"), "assert add(2, 2) == 4")
         found[f"{form}: a class in place of a function, at no distance"] = (
             text.replace("Evil", "add"),
@@ -320,6 +318,22 @@ FORGERIES = _forgeries() | {
     "a subclass hook": (
         "class Base:\n    def __init_subclass__(cls): cls.area = lambda s: Evil()\nclass Evil:\n    __eq__ = lambda *a: True",
         "class Sub(Base):\n    pass\nassert Sub().area() == 4",
+    ),
+    "itself in a list, which holds all": (
+        "class Solution:\n    def f(self, n): return [self]\n    __contains__ = lambda *a: True",
+        "assert 3 in Solution().f(6)[0]",
+    ),
+    "another of its class, which holds all": (
+        "class Solution:\n    def f(self, n): return Solution()\n    __contains__ = lambda *a: True",
+        "assert all(x in Solution().f(6) for x in (1, 2, 3, 6))",
+    ),
+    "a comparing method called by its name": (
+        "class A:\n    __eq__ = lambda *a: True\ndef f(x): return A()",
+        "assert f(2).__eq__(4)",
+    ),
+    "an ordering method called by its name": (
+        "class A:\n    __lt__ = lambda *a: True\ndef f(x): return A()",
+        "assert f(2).__lt__(4)",
     ),
     "a callback that is answered": (_ZERO + "\ndef f(g): return g(Evil())", "def g(x): return x == 4\nassert f(g)"),
 }

@@ -354,5 +354,18 @@ OTHER = {
         "a = Account('x')\na.deposit(5)\nassert a.balance == 5 and (a + Account('y', 2)).balance == 7\ntry: a.balance = 3\nexcept AttributeError: pass\nelse: assert False\nAccount.rate = 0.2\nassert a.rate == 0.2",
     ),
 }
+_BAG = """
+class Bag:
+    def __init__(self, items): self.items = list(items)
+    def __contains__(self, item): return item in self.items
+    def __or__(self, other): return Bag(self.items + other.items)
+    def __enter__(self): return self
+    def __exit__(self, *raised): pass
+"""
+add("what the test's own object holds", _BAG, "b = Bag([1])\nassert 1 in b and 2 not in b and 'x' not in b")
+add("what a union holds", _BAG, "c = Bag([1]) | Bag([2])\nassert 1 in c and 2 in c and 3 not in c")
+add("what is held inside of with", _BAG, "with Bag([1]) as b:\n    assert 1 in b and 2 not in b")
+add("what a copy holds", _BAG, "import copy\nassert 1 in copy.copy(Bag([1])) and 2 not in copy.deepcopy(Bag([1]))")
+
 for name, (program, test) in OTHER.items():
     add(name, program, test)

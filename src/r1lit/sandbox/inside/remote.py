@@ -46,6 +46,7 @@ class Link:
         """The names that the test takes from the program."""
         self.broken: str | None = None
         self._objects: dict[int, Any] = {}
+        self._made: set[int] = set()
 
     def load(self) -> None:
         """Takes note of the names that the program defines.
@@ -106,6 +107,15 @@ class Link:
     def names_class(self, kind: type) -> bool:
         """Whether the test names a class as one names classes, so that its author knows of such objects."""
         return kind.__name__ in self.used and kind.__name__[:1].isupper()
+
+    def trust(self, number: int | None) -> None:
+        """Remembers that the test has made the object of a number; the program loses that by handing it over again."""
+        if number is not None:
+            self._made.add(number)
+
+    def trusts(self, value: Any) -> bool:
+        """Whether the test has made an object, and the program has not given it as a result since."""
+        return number_of(value) in self._made
 
     def builtin_error(self, name: str) -> type[Exception]:
         """The builtin exception of a name; RuntimeError for what is none that a program may raise in a test."""
@@ -214,6 +224,7 @@ class Link:
         raise ValueError("not a value")
 
     def _object(self, number: int, of: int, tag: str, more: Any) -> Any:
+        self._made.discard(number)
         if number not in self._objects:
             kind = self._kind(of)
             if tag == "error":

@@ -3,7 +3,8 @@
 An object that claims to equal everything must not pass, so a stand-in and a plain value are never equal, and have no
 order; where the object's class derives from a plain type, the plain content is compared, here. An operator between the
 two is asked for only if the test names the class, by a capital letter, and must give an object again, which makes no
-number and no items by itself: else one whose distance from everything is 0 would pass.
+number and no items by itself: else one whose distance from everything is 0 would pass. What an object says that it
+holds is believed only of one that the test itself has made of such a class; another one's items are compared, here.
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -86,10 +87,10 @@ class StandIn(_Asks):
     __slots__ = (_NUMBER, _MET, "__weakref__")
 
     def __copy__(self) -> Any:
-        return _link(self).ask("copy", self)
+        return _ask_likewise([self], "copy", self)
 
     def __deepcopy__(self, memo: object) -> Any:
-        return _link(self).ask("deepcopy", self)
+        return _ask_likewise([self], "deepcopy", self)
 
     @property
     def __dict__(self) -> Any:  # type: ignore[override]
@@ -134,7 +135,10 @@ class Kind(type):
 
     def __call__(cls, *arguments: Any, **keywords: Any) -> Any:
         """Makes an object of the program's class."""
-        return _link(cls).ask("call", cls, *arguments, **keywords)
+        link = _link(cls)
+        made = link.ask("call", cls, *arguments, **keywords)
+        link.trust(number_of(made))
+        return made
 
     def __getattr__(cls, name: str) -> Any:
         return _link(cls).ask("getattr", cls, _checked(name))
@@ -277,7 +281,11 @@ def _special(name: str) -> Callable[..., Any]:
 
 def _compared(name: str) -> Callable[[Any, Any], Any]:
     def compare(self: Any, other: Any) -> Any:
-        return NotImplemented if number_of(other) is None else _link(self).ask(name, self, other) is True
+        if number_of(other) is not None:
+            return _link(self).ask(name, self, other) is True
+        if name in ("eq", "ne"):
+            return name == "ne"  # not NotImplemented, which is true where a test calls the method itself
+        raise TypeError(f"{name} of an object of the program's and a plain value is not asked for")
 
     return compare
 
@@ -289,11 +297,21 @@ def operate(name: str, left: Any, right: Any) -> Any:
     mixed = len(objects) < 2
     if mixed and not link.names_class(type(objects[0])):
         return NotImplemented
-    value = link.ask(name, left, right)
+    value = link.ask(name, left, right) if mixed else _ask_likewise(objects, name, left, right)
     if mixed or _has_met(left) or _has_met(right):
         if not isinstance(value, StandIn):
             raise TypeError(f"{name} of an object of the program's and a plain value gives no object")
         object.__setattr__(value, _MET, True)
+    return value
+
+
+def _ask_likewise(objects: list[Any], do: str, *arguments: Any) -> Any:
+    """Asks for an object that the test knows as well as the ones that it comes from."""
+    link = _link(objects[0])
+    known = all(map(link.trusts, objects))
+    value = link.ask(do, *arguments)
+    if known:
+        link.trust(number_of(value))
     return value
 
 
@@ -318,7 +336,7 @@ def _converted(name: str) -> Callable[..., Any]:
 def _contains(self: Any, item: Any) -> bool:
     link = _link(self)
     _refuse_met(self, "membership")
-    if number_of(item) is not None or link.names_class(type(self)):
+    if number_of(item) is not None or (link.names_class(type(self)) and link.trusts(self)):
         return link.ask("contains", self, item) is True
     return any(other is item or other == item for other in link.ask("iter", self))
 
@@ -334,6 +352,7 @@ def _leave(name: str) -> Callable[..., Any]:
 
 _MADE: dict[str, Callable[..., Any]] = {
     "contains": _contains,
+    "enter": lambda self: _ask_likewise([self], "special", self, "enter"),
     "exit": lambda self, *raised: _leave("exit")(self, *raised) is True,
     "aexit": _leave("aexit"),
     "await": lambda self: awaitable(_link(self), number_of(self) or 0).__await__(),
