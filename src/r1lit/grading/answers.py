@@ -18,6 +18,7 @@ TIMEOUT_S = 5.0
 _ROUNDED_DIGITS = 6
 _RELATION = re.compile(r"[<>\u2260]|\\(?:le|ge|ne|lt|gt|leqslant|geqslant|neq)(?![A-Za-z])")
 _INTERVAL = re.compile(r"[(\[].*[)\]]|\\(?:in|cup|mathbb|infty)(?![A-Za-z])", re.DOTALL)
+_ENDLESS = re.compile(r"[+-]?\\infty")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
@@ -148,6 +149,8 @@ def _hopeless(ours: Answer, theirs: Answer) -> bool:
         return True
     if _one_is_an_inequality(ours, theirs):
         return True
+    if any(_ENDLESS.fullmatch(one.text) and r"\infty" not in other.text for one, other in _both_ways(ours, theirs)):
+        return True  # computer algebra takes complex numbers for it
     # Letters alone cannot be a number; a command (\pi) or a digit may.
     return theirs.value is not None and not re.search(r"[\d\\]", ours.text)
 
@@ -156,8 +159,12 @@ def _one_is_an_inequality(ours: Answer, theirs: Answer) -> bool:
     """Whether one side says ``at least 5`` and the other names neither a relation nor an interval."""
     return any(
         _RELATION.search(one.text) and not (_RELATION.search(other.text) or _INTERVAL.search(other.text))
-        for one, other in ((ours, theirs), (theirs, ours))
+        for one, other in _both_ways(ours, theirs)
     )
+
+
+def _both_ways(ours: Answer, theirs: Answer) -> tuple[tuple[Answer, Answer], tuple[Answer, Answer]]:
+    return (ours, theirs), (theirs, ours)
 
 
 def _balanced(latex: str) -> bool:

@@ -54,6 +54,8 @@ def split(answer: Answer, grouped: bool = False) -> Parts | None:
     parts = [compact(part) for part in _split(text)]
     if len(parts) < 2 or not all(parts):
         return None
+    if grouped and answer.value is not None and any(part.startswith("0") and len(part) > 1 for part in parts):
+        return None  # 1,024 is one number
     labelled = [split_equation(part) for part in parts]
     labels = tuple(label for label, _ in labelled)
     if any(labels):
@@ -101,8 +103,9 @@ def same_parts(ours: Answer, theirs: Answer) -> bool | None:
         if "" not in (mine.brackets, due.brackets) or len(mine.parts) != len(due.parts):
             return False
         values = [*mine.values(), *due.values()]
-        numbers = all(isinstance(value, Fraction) for value in values)
-        return False if numbers and Counter(mine.values()) != Counter(due.values()) else None
+        if not all(isinstance(value, Fraction) for value in values):
+            return None
+        return {mine.brackets, due.brackets} <= {"", "()", "[]"} and mine.values() == due.values()
     ordered = mine.brackets in _ORDERED
     if not ordered and any(r"\pm" in part or r"\mp" in part for part in (*mine.parts, *due.parts)):
         return True if Counter(mine.values()) == Counter(due.values()) else None

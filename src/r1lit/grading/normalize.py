@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from r1lit.grading.numerals import compact, read_number
+from r1lit.grading.numerals import compact, read_number, read_words
 from r1lit.grading.parsing import boxes
 from r1lit.grading.units import currency, spell_temperature, times_word, without_text_unit, without_unit
 
@@ -41,6 +41,7 @@ _SUPERSCRIPTS = str.maketrans("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\
 _POWERS = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b]+")
 _PLAIN_SPELLINGS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     (re.compile(r"^\s*(?:the |so |thus |therefore,? )*(?:final )?answer(?: is|:)+\s*(?=\S)", re.IGNORECASE), ""),
+    (re.compile(r"^\s*\\text\s*\{\s*(?:the )?(?:final )?answer(?: is)?\s*:?\s*\}\s*:?\s*(?=\S)", re.IGNORECASE), ""),
     (re.compile(r"^\s*(?:\u6700\u7ec8)?\u7b54\u6848(?:\u662f|\u4e3a|:)+\s*(?=\S)"), ""),
     (re.compile(r"(?<![\\A-Za-z])(?:sqrt|\u221a)\s*\(([^()]*)\)"), r"\\sqrt{\1}"),
     (re.compile(r"(?:(?<![\\A-Za-z])sqrt|\u221a)\s*(?:\{([^{}]*)\}|(\d+|(?<=\u221a)[A-Za-z]))"), r"\\sqrt{\1\2}"),
@@ -57,7 +58,14 @@ _PLAIN_SPELLINGS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], s
     (re.compile(r"(?<=\d)\s*[\u548c\u4e0e\u53ca]\s*(?=[-\d\\])"), " and "),
     (re.compile(r"^(-?\d*\.\d*)\((\d+)\)$"), r"\1\\overline{\2}"),
     (re.compile(r"^(-?\d*\.\d*?)(\d)\2{2,}\s*(?:\.{3}|\u2026|\\[lc]?dots)$"), r"\1\\overline{\2}"),
+    (re.compile(r"^(?:positive|plus) (?=infinity$)", re.IGNORECASE), ""),
+    (re.compile(r"^(?:negative|minus) (?=infinity$)", re.IGNORECASE), "-"),
     (re.compile(r"(?<![\\A-Za-z])infinity(?![A-Za-z])"), r"\\infty "),
+    (re.compile(r"^([+-]?)\s*inf$", re.IGNORECASE), r"\1\\infty "),
+    (re.compile(r"^(?:the )?(?:empty|null) set$|^no (?:real )?solutions?$", re.IGNORECASE), r"\\emptyset "),
+    (re.compile(r"^([+-]?\s*[\d.]+\s*[+-]\s*[\d.]*)\s*j$"), r"\1i"),
+    (re.compile(r"(?<=\d)\s*([AaPp])\.?\s?[Mm]\.?(?![A-Za-z])"), lambda match: f" {match.group(1).lower()}m"),
+    (re.compile(r"^(?:only|just|exactly|precisely|a (?:total|maximum|minimum) of)\s+(?=[-\d\\$])", re.IGNORECASE), ""),
 )
 """What people type without LaTeX, to be read before anything else."""
 _WRAPPERS = (
@@ -102,7 +110,10 @@ _SPELLINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 _QUALIFIER = re.compile(
     r"(?:\s*,)?\s*(?:\\(?:text|mathrm|mbox)\s*\{\s*,?\s*|(?<=[\s,]))"
     r"(?:for (?:any|all|some|every|each)|where|with|when|as long as|provided)\b.*$"
-    r"|\s*,\s*\(?\s*[A-Za-z](?:\s*,\s*[A-Za-z])*\s*\\in(?![A-Za-z]).*$",
+    r"|\s*,\s*\(?\s*[A-Za-z](?:\s*,\s*[A-Za-z])*\s*\\in(?![A-Za-z]).*$"
+    r"|\s*,\s*(?:which|since|because)\b.*$"
+    r"|\s+\((?:approx(?:imately)?\.?|exact(?:ly)?|rounded|simplified"
+    r"|(?!(?:[^()]*\s)?(?:mod|base|or|and|not)\b)[A-Za-z]+\s[^()]*)\)$",
     re.DOTALL,
 )
 """What is said of an answer after it: for any c, where n is an integer."""
@@ -112,6 +123,7 @@ _LABEL = re.compile(
 _LISTED = re.compile(r"(?<=\d),\s+(?=\d{3}(?!\d))")
 """Between the numbers 81, 256; a thousands comma has no space behind it."""
 _ARTICLE = re.compile(r"^(?:an?|the) (?=\w{2})", re.IGNORECASE)
+_PRICE = re.compile(r"[+-]?\$\s*[\d.]")
 _BASE = re.compile(r"(-?[0-9A-F]+)_(?:\{(\d+)\}|(\d+))")
 
 _TEXT_ONLY = re.compile(r"[^\W\d_](?:[^\W\d_]|[ '.,-])*")
@@ -172,7 +184,8 @@ def normalize(raw: str) -> Answer:
     text = latex
     for pattern, replacement in _SPELLINGS:
         text = pattern.sub(replacement, text)
-    text = re.sub(_TEXT, r" \1 ", text).strip().strip("$").strip()
+    text = re.sub(_TEXT, r" \1 ", text).strip()
+    text = text if _PRICE.match(text) else text.strip("$").strip()
     label, text = split_label(text)
     percent = text.endswith("%") or text.endswith((" percent", "\u767e\u5206\u4e4b"))
     if percent:
@@ -190,6 +203,8 @@ def normalize(raw: str) -> Answer:
     if words or re.fullmatch(r"\([A-Za-z]\)", text):
         spaced = _ARTICLE.sub("", spaced)
         words, text = True, re.sub(r"(?<=[A-Za-z])\.$", "", compact(spaced)).strip("()")
+    if (spelt := read_words(spaced)) is not None:
+        words, text = False, str(spelt)
     number = read_number(text)
     value, places = number if number else (None, None)
     return Answer(text, latex, value, places, label, unit, base, percent, words, spaced)

@@ -12,8 +12,11 @@ _VALUE = re.compile(
     r"(?<![\\A-Za-z])[A-Za-z]{1,5}'*(?:_\{?\w+\}?)?(?:\^\{?(?:-?\d|\(\d\))\}?)?"
     r"\((?:[-+\d.,;/\s]|\\frac\{\d+\}\{\d+\}|\\pi|\\infty)+\)"
 )
+_MEAN = re.compile(r"(?<![A-Za-z\\])(?:E|Var|Cov|SD)\s*[(\[][A-Z][^()\[\]]*[)\]]")
+_FACTORIAL = re.compile(r"^\d+!$")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}(?![A-Za-z(])")
 _BOUND = re.compile(r"\\(?:sum|prod|lim|int)(?![A-Za-z])")
+_FRACTION = re.compile(r"\\frac\{(\d+)\}\{(\d+)\}")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _RELATION = re.compile(r"(<|>|\\[lg]e(?![A-Za-z]))")
 _OR = re.compile(r"\s+or\s+|\s*\\(?:lor|vee)(?![A-Za-z])\s*|\s*或\s*")
@@ -30,6 +33,7 @@ def split_equation(text: str) -> tuple[str, str]:
     if len(places) != 1 or text[places[0] - 1 : places[0]] in ("<", ">", "!", ":"):
         return "", text
     left, right = text[: places[0]], text[places[0] + 1 :]
+    left = _FRACTION.sub(r"\1/\2", left)
     return (compact(left), right.strip()) if left.strip() and right.strip() else ("", text)
 
 
@@ -41,7 +45,7 @@ def tells_a_value(left: str) -> bool:
     if _BOUND.match(left):
         return True
     rest = left
-    for pattern in (_FIGURE, _EVENT, _VALUE, _WORD):
+    for pattern in (_FIGURE, _EVENT, _MEAN, _VALUE, _FACTORIAL, _WORD):
         rest = pattern.sub("#", rest)
     named = "#" in rest or "\\" in rest
     rest = _COMMAND.sub("", rest)
