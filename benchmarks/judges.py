@@ -5,8 +5,8 @@ r"""r1lit's judge of answers beside math-verify alone and beside a plain string 
 Pairs of answers, each with whether they are equal: by kind those of ``tests/grading/kinds.jsonl``, those of FILE (JSON
 lines with ``one`` and ``other``, or ``answer`` and ``gold``, and ``equal``), and of the public gold answers in DIR (see
 ``answers.py``) a sample of their usual spellings and of their wrong neighbours. Prints a Markdown table: pairs that a
-judge took for equal though they are not (it would pay for a wrong answer), for different though they are equal (it would
-refuse a right one), and did not judge, and its time for a pair.
+judge took for equal though they are not (it would pay for a wrong answer), for different though they are equal (it
+would refuse a right one), and did not judge, and its time for a pair.
 """
 
 import argparse

@@ -10,7 +10,8 @@ from r1lit.grading.numerals import compact, read_number
 
 _CURRENCY = re.compile(r"([+-]?)(?:US|CA|A)?([$\u20ac\u00a3\u00a5])\s*")
 _AMOUNT = re.compile(
-    r"(.*?[\d}.])(\s*)((?:[^\W\d_]+\.?|(?:US)?[$\u20ac\u00a3\u00a5\u00a2])(?:[ /]+[^\W\d_]+\.?){0,2})(?:\s*\^\{?([23])\}?)?"
+    r"(.*?[\d}.])(\s*)"
+    r"((?:[^\W\d_]+\.?|(?:US)?[$\u20ac\u00a3\u00a5\u00a2])(?:[ /]+[^\W\d_]+\.?){0,2})(?:\s*\^\{?([23])\}?)?"
 )
 _TEXT_UNIT = re.compile(
     r"(.*?[^\s,\\~])(?:\s|~|\\[ ,;:!])*\\(?:text(?:rm|normal|it)?|mbox|mathrm)"
@@ -26,7 +27,8 @@ UNITS = {
     "centimetre": "centimeter", "millimetre": "millimeter", "kilometre": "kilometer", "kilo": "kilogram",
     "gramme": "gram", "deg": "degree", "yr": "year", "yrs": "year", "wk": "week", "celsius": "celsius",
     "fahrenheit": "fahrenheit", "henries": "henry", "hertz": "hertz", "siemens": "siemens", "lux": "lux",
-    "$": "dollar", "us$": "dollar", "\u20ac": "euro", "\u00a3": "pound", "\u00a5": "yen", "\u00a2": "cent", "eur": "euro", "gbp": "pound",
+    "$": "dollar", "us$": "dollar", "\u20ac": "euro", "\u00a3": "pound", "\u00a5": "yen", "\u00a2": "cent",
+    "eur": "euro", "gbp": "pound",
     "\u7f8e\u5143": "dollar", "\u30c9\u30eb": "dollar",
     "千克": "kilogram", "公斤": "kilogram", "克": "gram", "毫克": "milligram", "千米": "kilometer", "公里": "kilometer",
     "米": "meter", "厘米": "centimeter", "毫米": "millimeter", "分米": "decimeter", "升": "liter", "毫升": "milliliter",
