@@ -47,6 +47,11 @@ class Prompt:
         """The text of the last user message."""
         return next((m.content for m in reversed(self.messages) if m.role == "user"), "")
 
+    @property
+    def tier(self) -> str | None:
+        """The tier of difficulty that it is measured in, such as ``hard``; None is the main one."""
+        return None if (tier := self.meta.get("tier")) is None else str(tier)
+
 
 @dataclass(frozen=True)  # no slots: jsonargparse reads defaults with vars()
 class SamplingParams:

@@ -1,7 +1,9 @@
 """What is measured of completions: the figures that every stage reports, and the signs of self-evolution.
 
 pass@1 and cons@k are the paper's (D.1); the reflection words are its list (C.2) with Chinese equivalents. What is
-measured of other prompts than reasoning stands in ``general``.
+measured of other prompts than reasoning stands in ``general``. Reasoning prompts may lie in tiers of difficulty
+(``Prompt.tier``), as AIME stands beside GSM8K: each has its own ``pass@1_TIER`` and ``cons@n_TIER``, and all other
+figures are those of the main tier, whose prompts name none.
 """
 
 import logging
@@ -86,8 +88,8 @@ Figures = dict[str, float | None]
 Row = Mapping[str, Any]
 """A completion as it is stored: at least ``prompt_id``, ``sample``, ``answer``, ``tokens`` and its figures."""
 
+ACCURACY = "reward/accuracy"
 MEANS = {
-    "pass@1": "reward/accuracy",
     "format": "reward/format",
     "truncated": "figure/truncated",
     "mean_length": "figure/length",
@@ -95,7 +97,8 @@ MEANS = {
     "stepwise": "figure/stepwise",
     "language_consistency": "figure/language_consistency",
 }
-"""Measures of reasoning that are means over prompts of the means over their completions, and the column of each."""
+"""Measures of reasoning, beside correctness, that are means over prompts of the means over their completions, and the
+column of each."""
 GENERAL_MEANS = {name: f"figure/{name}" for name in GENERAL}
 """The same of other requests; a measure that no prompt has a value for is left out."""
 
@@ -146,11 +149,15 @@ def rows_by_prompt(rows: Iterable[Row]) -> dict[str, list[Row]]:
 def prompt_values(rows: Iterable[Row]) -> dict[str, dict[str, float]]:
     """Every measure's value by prompt; a measure has no value for a prompt none of whose completions has one."""
     groups = rows_by_prompt(rows)
-    reasoning = {prompt: group for prompt, group in groups.items() if group[0]["kind"] == "reasoning"}
-    found = {name: _means(reasoning, column) for name, column in MEANS.items()}
-    n = max(map(len, reasoning.values()), default=0)
-    votes = {prompt: vote for prompt, group in reasoning.items() if (vote := _consensus(group)) is not None}
-    found = {"pass@1": found.pop("pass@1"), f"cons@{n}": votes, **found}
+    tiers: dict[str | None, dict[str, list[Row]]] = {None: {}}
+    for prompt, group in groups.items():
+        if group[0]["kind"] == "reasoning":
+            tiers.setdefault(group[0].get("tier"), {})[prompt] = group
+    found: dict[str, dict[str, float]] = {}
+    for tier, group_of in tiers.items():
+        found |= _correctness(group_of, "" if tier is None else f"_{tier}")
+    reasoning = tiers[None]
+    found |= {name: _means(reasoning, column) for name, column in MEANS.items()}
     found["reflection_per_1k_words"] = {}
     for prompt, group in reasoning.items():
         # Reflection words of all of a prompt's completions together, per 1,000 words.
@@ -158,6 +165,13 @@ def prompt_values(rows: Iterable[Row]) -> dict[str, dict[str, float]]:
             found["reflection_per_1k_words"][prompt] = 1000.0 * sum(row["figure/reflections"] for row in group) / words
     general = {name: _means(groups, column) for name, column in GENERAL_MEANS.items()}
     return found | {name: values for name, values in general.items() if values}
+
+
+def _correctness(groups: Mapping[str, Sequence[Row]], suffix: str) -> dict[str, dict[str, float]]:
+    """The measures that every tier has."""
+    n = max(map(len, groups.values()), default=0)
+    voted = {prompt: vote for prompt, group in groups.items() if (vote := _consensus(group)) is not None}
+    return {f"pass@1{suffix}": _means(groups, ACCURACY), f"cons@{n}{suffix}": voted}
 
 
 def _means(groups: Mapping[str, Sequence[Row]], column: str) -> dict[str, float]:
@@ -198,7 +212,7 @@ def measure(
         style: Judges the format; R1-Zero's if None.
 
     Returns:
-        ``pass@1``, ``cons@n``, ``format``, ``truncated``, ``mean_length`` (tokens), ``stepwise`` (share of completions
+        ``pass@1``, ``cons@n``, both for each tier too, ``format``, ``truncated``, ``mean_length`` (tokens), ``stepwise`` (share of completions
         that reason at all), and of those ``mean_length_stepwise`` and ``language_consistency``;
         ``reflection_per_1k_words``: all of reasoning prompts alone; what none has a value for has n = 0 and NaN. Then
         those of ``general.FIGURES`` that some other prompt has a value for.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from r1lit.freshness import STAGE_FILE
-from r1lit.metrics.measures import GENERAL_MEANS, MEANS, prompt_values, rows_by_prompt, summarize
+from r1lit.metrics.measures import ACCURACY, GENERAL_MEANS, MEANS, prompt_values, rows_by_prompt, summarize
 from r1lit.report.runs import Stage
 from r1lit.samples.table import FILE as SAMPLES
 
@@ -64,8 +64,12 @@ def _figure(interval: Mapping[str, Any], samples: int) -> Figure:
 
 def _count(rows: Sequence[Mapping[str, Any]], name: str) -> int:
     """Completions that a measure is counted from."""
-    column = (MEANS | GENERAL_MEANS).get(name, "figure/words" if name.startswith("reflection") else "reward/accuracy")
-    return sum(row.get(column) is not None for row in rows)
+    if name.startswith(("pass@", "cons@")):
+        tier = name.partition("_")[2] or None
+        return sum(row.get(ACCURACY) is not None and row.get("tier") == tier for row in rows)
+    if name in GENERAL_MEANS:
+        return sum(row.get(GENERAL_MEANS[name]) is not None for row in rows)
+    return sum(row.get(MEANS.get(name, "figure/words")) is not None and row.get("tier") is None for row in rows)
 
 
 def _reflections(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

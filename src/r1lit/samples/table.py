@@ -1,7 +1,7 @@
 """``samples.parquet``: one schema for every stage that samples, its rows, and its writer.
 
-A row is a completion. Columns say of its prompt ``prompt_id``, ``kind``, ``task``, ``language``, ``question`` and
-``reference``; of itself ``sample``, ``text``, ``answer``, ``finish_reason`` and ``tokens``; then ``total`` and
+A row is a completion. Columns say of its prompt ``prompt_id``, ``kind``, ``task``, ``tier``, ``language``, ``question``
+and ``reference``; of itself ``sample``, ``text``, ``answer``, ``finish_reason`` and ``tokens``; then ``total`` and
 ``reward/NAME``, empty where a reward does not apply. Beside these,
 
 * a stage that trains writes ``split`` (``train``; or ``eval`` and ``t1``, what it was measured by at its end, with
@@ -33,7 +33,7 @@ FIGURE = "figure/"
 _TEXT, _COUNT, _NUMBER = pa.string(), pa.int64(), pa.float64()
 TYPES: Mapping[str, pa.DataType] = {
     SPLIT: _TEXT, "rollout": _COUNT, "step": _COUNT,
-    "prompt_id": _TEXT, "kind": _TEXT, "task": _TEXT, "language": _TEXT, "question": _TEXT, "reference": _TEXT,
+    "prompt_id": _TEXT, "kind": _TEXT, "task": _TEXT, "tier": _TEXT, "language": _TEXT, "question": _TEXT, "reference": _TEXT,
     "source": _TEXT, "messages": _TEXT, "meta": _TEXT, "seed": _COUNT,
     "sample": _COUNT, "text": _TEXT, "answer": _TEXT, "finish_reason": _TEXT, "tokens": _COUNT,
     "correct": _NUMBER, "total": _NUMBER, "advantage": _NUMBER,
@@ -41,7 +41,7 @@ TYPES: Mapping[str, pa.DataType] = {
 }  # fmt: skip
 """All columns, in their order; rewards and figures are numbers and come last."""
 _EVERYWHERE = (
-    "prompt_id", "kind", "task", "language", "question", "reference",
+    "prompt_id", "kind", "task", "tier", "language", "question", "reference",
     "sample", "text", "answer", "finish_reason", "tokens",
 )  # fmt: skip
 
@@ -66,6 +66,7 @@ def completion_row(completion: Completion) -> dict[str, Any]:
         "prompt_id": prompt.id,
         "kind": prompt.kind,
         "task": prompt.task,
+        "tier": prompt.tier,
         "language": prompt.language,
         "question": prompt.question,
         "reference": prompt.answer,

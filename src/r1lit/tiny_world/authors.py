@@ -28,6 +28,8 @@ class Habits:
     """Share of stepwise authors who try the signs in order; the others try them at random."""
     repeating: float = 0.05
     """Chance that a random try repeats an earlier one."""
+    most_tries: int = 9
+    """Nobody writes more tries than this; then even the most patient give up."""
 
 
 PHRASES = {
@@ -95,7 +97,7 @@ def search_text(rng: random.Random, puzzle: Puzzle, language: str, habits: Habit
         if value(puzzle.numbers, signs) == puzzle.target:
             return text + phrase("yes"), expression(puzzle.numbers, signs)
         text += phrase("no")
-        if index == len(choices) - 1 or rng.random() < giving_up:
+        if index == min(len(choices), habits.most_tries) - 1 or rng.random() < giving_up:
             break
         text += phrase("again")
     return text + phrase("giveup"), expression(puzzle.numbers, rng.choice(choices))

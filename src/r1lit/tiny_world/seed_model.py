@@ -19,16 +19,22 @@ from r1lit.tiny_world.tokenizer import train_tokenizer
 TOKENIZER_DOCUMENTS = 20000
 """Documents that the tokenizer's merges are learnt from."""
 CONTEXT = 512
+HEAD = 32
+"""Width of a head: what attention kernels are made for begins here."""
 
 
-def seed_model(folder: str, hidden: int = 96, layers: int = 4, vocabulary: int = 900, seed: int = 0) -> None:
+def seed_model(
+    folder: str, hidden: int = 128, layers: int = 3, vocabulary: int = 960, heads: int = 4, kv_heads: int = 2, seed: int = 0
+) -> None:
     """Writes a model with random weights and its tokenizer as a Hugging Face directory.
 
     Args:
         folder: Where to.
-        hidden: Width; four heads, two of keys and values.
+        hidden: Width.
         layers: Decoder layers.
         vocabulary: Size of the tokenizer.
+        heads: Of attention, each ``HEAD`` wide.
+        kv_heads: Of keys and values.
         seed: Of the weights.
     """
     rng = random.Random(1)  # the tokenizer is the same for all sizes and seeds
@@ -39,8 +45,9 @@ def seed_model(folder: str, hidden: int = 96, layers: int = 4, vocabulary: int =
         vocab_size=len(tokenizer),
         hidden_size=hidden,
         num_hidden_layers=layers,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        head_dim=HEAD,
         intermediate_size=hidden * 8 // 3,
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
