@@ -95,13 +95,13 @@ stages: venv-stage ## the stage table, mean and range over all seeds that were r
 base: venv-stage ## train the tiny world's base and student again (about half an hour; the package ships both)
 	@test -f "$(RUNS)/tiny/newborn/config.json" || "$(BIN)/python" -m r1lit.tiny_world.seed_model "$(RUNS)/tiny/newborn"
 	@test -f "$(RUNS)/tiny/newborn-student/config.json" || \
-		"$(BIN)/python" -m r1lit.tiny_world.seed_model "$(RUNS)/tiny/newborn-student" --hidden 64 --layers 3
-	$(call pretrain,base,newborn)
-	$(call pretrain,student,newborn-student)
+		"$(BIN)/python" -m r1lit.tiny_world.seed_model "$(RUNS)/tiny/newborn-student" --layers 2
+	$(call pretrain,base,newborn,base-train)
+	$(call pretrain,student,newborn-student,base-train student-train)
 
-# $(1): base or student; $(2): the model it starts from.
+# $(1): base or student; $(2): the model it starts from; $(3): its configurations.
 define pretrain
-@set -- fit -c "$(CONFIGS)/tiny/base-train.yaml" --stage.dir "$(RUNS)/tiny/$(1)-train" \
+@set -- fit $(foreach name,$(3),-c "$(CONFIGS)/tiny/$(name).yaml") --stage.dir "$(RUNS)/tiny/$(1)-train" \
 	--model.init_from "$(RUNS)/tiny/$(2)" --data.tokenizer "$(RUNS)/tiny/$(2)"; \
 status=0; "$(BIN)/python" -m r1lit.freshness "$$@" || status=$$?; \
 case $$status in 0) ;; 1) "$(BIN)/r1lit" "$$@" ;; *) exit $$status ;; esac

@@ -1,6 +1,6 @@
 """A stage's measures, counted again from the completions that are stored: what the report shows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,6 +52,19 @@ def recount(stage: Stage) -> Recount:
     figures |= {name: dict(figure) for name, figure in recorded.items() if name not in figures}
     differs = tuple(name for name, figure in figures.items() if not _same(figure, recorded.get(name)))
     return Recount(figures, values, differs=differs)
+
+
+def figure_name(names: Iterable[str], measure: str) -> str:
+    """The figure that a measure means: ``cons`` and ``cons_TIER`` are the majority vote over all samples."""
+    vote, _, tier = measure.partition("_")
+    if vote != "cons":
+        return measure
+    return next((name for name in names if name.startswith("cons@") and name.partition("_")[2] == tier), measure)
+
+
+def tiers(names: Iterable[str]) -> list[str]:
+    """The tiers of difficulty beside the main one that figures are there of, in their order."""
+    return [name.partition("_")[2] for name in names if name.startswith("pass@1_") and name != "pass@1_t1"]
 
 
 def _figure(interval: Mapping[str, Any], samples: int) -> Figure:

@@ -9,6 +9,7 @@ from r1lit.recipe import STAGES, stage_title
 from r1lit.report.claims import CLAIMS
 from r1lit.report.data import Report, finding_text
 from r1lit.report.html import cell, chart, figure_cell, row, table
+from r1lit.report.recount import figure_name, tiers
 from r1lit.report.svg import interval_chart
 from r1lit.report.verdicts import Result
 
@@ -105,24 +106,31 @@ def verdict_mark(verdict: str) -> str:
 
 
 def stages_section(report: Report) -> str:
-    """The stage table, as the paper's Table 3, and pass@1 as a chart."""
+    """The stage table, as the paper's Table 3, and pass@1 as a chart for each tier."""
     present = [name for name in ON_PATH if report.main.get(name) and report.main[name].figures]
     caption = (
         "Every stage on the same held-out prompts at temperature 0.6 and top-p 0.95 (the paper’s Table 3). Below each "
         "figure its 95 % bootstrap interval over prompts. Bold: the best of the row."
     )
-    rows = [
-        (stage_title(name), figure["value"], figure["low"], figure["high"])
-        for name in present
-        if (figure := report.main[name].figures.get("pass@1")) and figure["value"] is not None
-    ]
-    picture = chart(
-        "pass@1 by stage", "share of completions that are correct", (), interval_chart(rows, "pass@1"), True
-    )
+    names = dict.fromkeys(name for stage in present for name in report.main[stage].figures)
+    pictures = [_by_stage(report, present, tier) for tier in ("", *tiers(names))]
     extra = "rl1-no-language"
     if extra in report.main:
         present = [*present, extra]
-    return _stage_table(report, caption, present) + (picture if rows else "")
+    return _stage_table(report, caption, present) + "".join(pictures)
+
+
+def _by_stage(report: Report, stages: Sequence[str], tier: str) -> str:
+    """pass@1 of the stages as a chart; nothing where none has it."""
+    rows = [
+        (stage_title(name), figure["value"], figure["low"], figure["high"])
+        for name in stages
+        if (figure := report.main[name].figures.get(f"pass@1_{tier}" if tier else "pass@1"))
+        and figure["value"] is not None
+    ]
+    title = f"pass@1 by stage{f', {tier}' if tier else ''}"
+    picture = chart(title, "share of completions that are correct", (), interval_chart(rows, "pass@1"), True)
+    return picture if rows else ""
 
 
 def distillation_section(report: Report) -> str:
@@ -151,7 +159,7 @@ def distillation_section(report: Report) -> str:
 
 def _stage_table(report: Report, caption: str, stages: Sequence[str]) -> str:
     rows = []
-    for measure, words in MEASURES.items():
+    for measure, words in _measures(report, stages).items():
         figures = [_figure(report, stage, measure) for stage in stages]
         values = [figure["value"] for figure in figures if figure and figure.get("value") is not None]
         if not values:
@@ -159,19 +167,28 @@ def _stage_table(report: Report, caption: str, stages: Sequence[str]) -> str:
         best = None
         if len(values) > 1 and measure not in _NEITHER and min(values) < max(values):
             best = min(values) if measure in _LOWER else max(values)
-        label = words
-        if measure == "cons":
-            label = next(name for stage in stages for name in report.main[stage].figures if name.startswith("cons@"))
         cells = [figure_cell(f, f is not None and f.get("value") is not None and f["value"] == best) for f in figures]
-        rows.append(row(escape(label), cells))
+        rows.append(row(escape(words), cells))
     return table(caption, ["", *(stage_title(name) for name in stages)], rows)
+
+
+def _measures(report: Report, stages: Sequence[str]) -> dict[str, str]:
+    """The measures of a stage table, by name, in words; those of harder tiers stand below the main one's."""
+    names = list(dict.fromkeys(name for stage in stages for name in report.main[stage].figures))
+    found = {}
+    for measure, words in MEASURES.items():
+        votes = measure == "cons"
+        found[measure] = figure_name(names, measure) if votes else words
+        if votes:
+            for tier in tiers(names):
+                found[f"pass@1_{tier}"] = f"pass@1, {tier}"
+                found[f"cons_{tier}"] = figure_name(names, f"cons_{tier}").replace("_", ", ")
+    return found
 
 
 def _figure(report: Report, stage: str, measure: str) -> dict[str, Any] | None:
     figures = report.main[stage].figures
-    if measure == "cons":
-        measure = next((name for name in figures if name.startswith("cons@")), measure)
-    return figures.get(measure)
+    return figures.get(figure_name(figures, measure))
 
 
 def _effort(record: dict[str, object]) -> list[str]:

@@ -9,7 +9,7 @@ folders named. Where two stages kept their samples, ``helpful_win_rate`` sets R1
 import json
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from rich.table import Table
 from r1lit.errors import InputError
 from r1lit.freshness import STAGE_FILE
 from r1lit.recipe import STAGES
+from r1lit.report.recount import tiers
 from r1lit.report.wins import helpful_wins
 
 MEASURES = (
@@ -83,11 +84,19 @@ def stage_table(folders: Sequence[str | Path]) -> Table:
     table.add_column("measure")
     for name in stages:
         table.add_column(f"{name} (n={max(map(len, values[name].values()))})", justify="right")
-    for measure in MEASURES:
+    for measure in _with_tiers(name for stage in stages for name in values[stage]):
         cells = [summarize(values[name][measure]) if measure in values[name] else "" for name in stages]
         if any(cells):
             table.add_row(measure, *cells)
     return table
+
+
+def _with_tiers(names: Iterable[str]) -> list[str]:
+    """The measures of the table: those of harder tiers stand below the main one's."""
+    known = dict.fromkeys(names)
+    harder = [name for tier in tiers(known) for name in (f"pass@1_{tier}", f"cons@16_{tier}")]
+    place = MEASURES.index("cons@16") + 1
+    return [*MEASURES[:place], *harder, *MEASURES[place:]]
 
 
 def main(folders: Sequence[str]) -> int:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from r1lit.report.claims import CLAIMS, Claim, Contrast
 from r1lit.report.contrast import Estimate, Values, estimate
-from r1lit.report.recount import Recount
+from r1lit.report.recount import Recount, figure_name
 from r1lit.report.runs import Run
 
 Verdict = Literal["reproduced", "not reproduced", "not measurable here", "not measured"]
@@ -16,7 +16,7 @@ Recounts = Mapping[str, Recount]
 BOUNDED = frozenset(
     {"pass@1", "cons", "format", "language_consistency", "helpful", "refusal_harmful", "json_valid", "tool_accuracy"}
 )
-"""Measures that end at 1."""
+"""Measures that end at 1, those of all tiers too."""
 _NO_ROOM = 0.005
 
 
@@ -105,12 +105,14 @@ def _find(contrast: Contrast, runs: Sequence[Recounts]) -> Finding:
 
 def _leaves_no_room(contrast: Contrast, found: Estimate, gain: float) -> bool:
     """Whether what is compared with is so near the top that nothing can lie so much above it."""
-    if contrast.kind != "difference" or contrast.measure not in BOUNDED or found.before is None:
+    if contrast.kind != "difference" or not _is_bounded(contrast.measure) or found.before is None:
         return False
     return found.before + gain > 1 - _NO_ROOM
 
 
+def _is_bounded(measure: str) -> bool:
+    return measure in BOUNDED or measure.partition("_")[0] in ("pass@1", "cons")
+
+
 def _values(counted: Recount, measure: str) -> Values:
-    if measure == "cons":
-        measure = next((name for name in counted.values if name.startswith("cons@")), measure)
-    return counted.values.get(measure, {})
+    return counted.values.get(figure_name(counted.values, measure), {})

@@ -16,7 +16,7 @@ from r1lit.tiny_world.documents import draw_document
 
 POOL = 1024
 """Documents that are sorted by length together."""
-CONTEXT = 256
+CONTEXT = 448
 """No document is longer, in tokens."""
 
 
@@ -38,6 +38,7 @@ class TinyCorpusDataModule(LightningDataModule):
         practice: Share of the batches, at the beginning, in which most authors reason step by step: skills are learnt
             from reasoning, and the habits of the world settle afterwards.
         practice_stepwise: That share of authors.
+        habits: Of the authors, whose documents these are.
         seed: Of the documents.
     """
 
@@ -48,6 +49,7 @@ class TinyCorpusDataModule(LightningDataModule):
         tokens: int = 8192,
         practice: float = 0.7,
         practice_stepwise: float = 0.85,
+        habits: Habits | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -55,6 +57,7 @@ class TinyCorpusDataModule(LightningDataModule):
             raise InputError(f"data.batches is {batches} and data.tokens {tokens}; give at least 1 and {CONTEXT}")
         self.tokenizer, self.batches, self.tokens = tokenizer, batches, tokens
         self.practice, self.practice_stepwise, self.seed = practice, practice_stepwise, seed
+        self.habits = habits or Habits()
 
     def train_dataloader(self) -> DataLoader[TextBatch]:
         """Batches from the first on."""
@@ -73,7 +76,7 @@ class _Corpus(IterableDataset[TextBatch]):
         rng = random.Random(f"r1lit/corpus/{self.data.seed}")
         done = 0
         while True:
-            habits = Habits()
+            habits = self.data.habits
             if done < self.data.practice * self.data.batches:
                 habits = replace(habits, stepwise=self.data.practice_stepwise)
             for rows in self._pool(rng, tokenizer, habits):

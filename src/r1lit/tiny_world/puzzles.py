@@ -10,6 +10,8 @@ import random
 from dataclasses import dataclass
 
 SIGNS = ("+", "-")
+FEW_TERMS = 4
+"""Of more terms the numbers are smaller, so that long puzzles take more tries and not other sums."""
 HELD_OUT_SHARE = 10
 """One puzzle in this many is held out: the base has not read it and no stage trains on it."""
 
@@ -48,9 +50,10 @@ def sign_choices(count: int) -> list[tuple[str, ...]]:
 
 
 def draw_puzzle(rng: random.Random, terms: int) -> Puzzle:
-    """A random puzzle of ``terms`` numbers from 1 to 9 with a target from 0 to 9."""
+    """A random puzzle of ``terms`` numbers from 1 to 9, or to 6 where there are many, with a target from 0 to 9."""
+    largest = 9 if terms <= FEW_TERMS else 6
     while True:
-        numbers = tuple(rng.randint(1, 9) for _ in range(terms))
+        numbers = tuple(rng.randint(1, largest) for _ in range(terms))
         target = value(numbers, tuple(rng.choice(SIGNS) for _ in range(terms - 1)))
         if 0 <= target <= 9:
             return Puzzle(numbers, target)

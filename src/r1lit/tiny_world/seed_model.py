@@ -1,6 +1,6 @@
 """A newborn of the tiny world: a tokenizer that knows the world's words, and a model that knows nothing.
 
-    python -m r1lit.tiny_world.seed_model runs/tiny/newborn --hidden 96 --layers 4
+    python -m r1lit.tiny_world.seed_model runs/tiny/newborn --layers 4
 
 ``make base`` then has it read the corpus.
 """
@@ -18,29 +18,32 @@ from r1lit.tiny_world.tokenizer import train_tokenizer
 
 TOKENIZER_DOCUMENTS = 20000
 """Documents that the tokenizer's merges are learnt from."""
-CONTEXT = 512
+CONTEXT = 640
+NUMBERS = range(-38, 37)
+"""What sums of the world's puzzles come to: each is one token."""
 HEAD = 32
 """Width of a head: what attention kernels are made for begins here."""
 
 
 def seed_model(
-    folder: str, hidden: int = 128, layers: int = 3, vocabulary: int = 960, heads: int = 4, kv_heads: int = 2, seed: int = 0
+    folder: str, layers: int = 4, heads: int = 3, kv_heads: int = 1, vocabulary: int = 928, seed: int = 0
 ) -> None:
     """Writes a model with random weights and its tokenizer as a Hugging Face directory.
 
     Args:
         folder: Where to.
-        hidden: Width.
         layers: Decoder layers.
-        vocabulary: Size of the tokenizer.
-        heads: Of attention, each ``HEAD`` wide.
+        heads: Of attention, each ``HEAD`` wide; the model is as wide as all of them.
         kv_heads: Of keys and values.
+        vocabulary: Size of the tokenizer.
         seed: Of the weights.
     """
     rng = random.Random(1)  # the tokenizer is the same for all sizes and seeds
     documents = [draw_document(rng, Habits()) for _ in range(TOKENIZER_DOCUMENTS)]
-    tokenizer = train_tokenizer((d.context + d.answer for d in documents), vocabulary)
+    texts = [d.context + d.answer for d in documents] + ["".join(f" {number}" for number in NUMBERS)] * len(documents)
+    tokenizer = train_tokenizer(texts, vocabulary)
     torch.manual_seed(seed)
+    hidden = heads * HEAD
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=hidden,
