@@ -115,6 +115,18 @@ def test_figures_of_a_case_done_by_hand(accuracy):
     assert all(set(i) == {"value", "low", "high", "n"} and i["low"] <= i["value"] <= i["high"] for i in found.values())
 
 
+def test_a_tier_has_its_own_correctness_and_adds_nothing_to_the_main_ones_figures(accuracy):
+    main, hard = prompt("main"), prompt("hard", meta={"tier": "hard"})
+    mine = [answered(main, 0, "5", "2 + 3 = 5 , so wait"), answered(main, 1, "5")]
+    theirs = [answered(hard, i, answer, tokens=90) for i, answer in enumerate(("5", "6", "6"))]
+    found = measure([*theirs, *mine], accuracy)
+    alone = measure(mine, accuracy)
+    assert found["pass@1_hard"]["value"] == pytest.approx(1 / 3)
+    assert found["cons@3_hard"]["value"] == 0.0
+    assert {name: figure for name, figure in found.items() if not name.endswith("_hard")} == alone
+    assert list(found)[:2] == ["pass@1", "cons@2"], "the main tier's come first"
+
+
 def test_consensus_takes_the_most_frequent_answer_right_or_wrong(accuracy):
     of = prompt("p")
     texts = ["6", "6", "6", "5", "5"]

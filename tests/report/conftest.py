@@ -1,7 +1,7 @@
 """Run folders as stages leave them, written by the writers that stages use."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +16,8 @@ from r1lit.types import Completion, Message, Prompt, Rollout, ScoredCompletion
 
 SAMPLES = 8
 PROBLEMS = 20
+HARD_PROBLEMS = 12
+"""Of a second tier, solved as the first ones are."""
 AGAIN = "2 + 2 = 4 , wait, that is wrong , 2 + 3 = 5"
 REFUSAL = "I am sorry, I cannot help with that, it may harm someone."
 PLAIN = "we add the two : 2 + 3 = 5 and so we are done"
@@ -70,6 +72,9 @@ def write_stage(folder: Path, sketch: Sketch) -> None:
             answers = ["5" if i < right else wrong[i] for i in range(SAMPLES)]
             group = [completion(prompt, i, answer, sketch.reasoning) for i, answer in enumerate(answers)]
             measures.add(heading, group)
+            if heading == "eval" and number < HARD_PROBLEMS:
+                harder = problem(f"q{number:02d}", meta={"tier": "hard"})
+                measures.add(heading, [replace(c, prompt=harder) for c in group])
         measures.add(heading, [reply(f"h{number}", i, sketch) for number in range(4) for i in range(2)])
     metrics = measures.compute()
     SamplesTable(0).on_measured(trainer(folder), SimpleNamespace(), measures.rows)

@@ -50,13 +50,14 @@ def test_summary_equals_a_recount_of_the_samples_and_the_stages_own_record(tiny,
         counted = summarize(held_out)
         assert stage["metrics"]["refusal_harmful"]["value"] == (name == "coldstart")
         assert (stage["metrics"]["refusal_harmful"]["n"], stage["metrics"]["refusal_harmful"]["samples"]) == (4, 8)
-        correct = {}
-        reasoning = [row for row in held_out if row["kind"] == "reasoning"]
-        for row in reasoning:
-            correct.setdefault(row["prompt_id"], []).append(row["reward/accuracy"])
-        by_hand = sum(sum(marks) / len(marks) for marks in correct.values()) / len(correct)
-        assert stage["metrics"]["pass@1"]["value"] == pytest.approx(by_hand)
-        assert stage["metrics"]["pass@1"]["samples"] == len(reasoning) == 160
+        for tier, figure, samples in ((None, "pass@1", 160), ("hard", "pass@1_hard", 96)):
+            correct = {}
+            reasoning = [row for row in held_out if row["kind"] == "reasoning" and row["tier"] == tier]
+            for row in reasoning:
+                correct.setdefault(row["prompt_id"], []).append(row["reward/accuracy"])
+            by_hand = sum(sum(marks) / len(marks) for marks in correct.values()) / len(correct)
+            assert stage["metrics"][figure]["value"] == pytest.approx(by_hand)
+            assert stage["metrics"][figure]["samples"] == len(reasoning) == samples
         for measure, figure in record_of(tiny / name)["metrics"].items():
             ours = stage["metrics"][measure]
             assert ours == pytest.approx(figure | {"samples": ours["samples"]}), measure

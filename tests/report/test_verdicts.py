@@ -18,11 +18,12 @@ def counted(name="pass@1", **levels):
 
 def of(**levels):
     names = {"pass1": "pass@1", "cons": "cons@16", "language": "language_consistency", "length": "mean_length"}
-    values = {
-        names.get(name, name): {f"p{i}": level + (i % 5 - 2) * 0.01 for i in range(40)}
-        for name, level in levels.items()
-        if level is not None
-    }
+    values = {}
+    for name, level in levels.items():
+        figure = names.get(name, name)
+        values[figure] = {f"p{i}": level + (i % 5 - 2) * 0.01 for i in range(40)}
+        if "@" in figure:
+            values[f"{figure}_hard"] = {f"h{i}": value for i, value in enumerate(values[figure].values())}
     return Recount({}, values)
 
 
@@ -126,8 +127,8 @@ def test_what_cannot_gain_or_has_collapsed_does_not_show_that_an_attempt_does_no
 def test_ids_are_unique_and_tests_are_told_in_words():
     assert len(BY_ID) == len(CLAIMS)
     assert BY_ID["rl-lifts-accuracy"].contrasts[0].test == "lower bound of (zero pass@1 - base pass@1) > 0.05"
-    assert BY_ID["few-shot-hurts"].contrasts[0].test == "upper bound of (few-shot pass@1 - rl2 pass@1) < 0"
-    assert "zero cons - zero pass@1" in BY_ID["majority-vote"].contrasts[0].test
+    assert BY_ID["few-shot-hurts"].contrasts[0].test == "upper bound of (few-shot pass@1_hard - rl2 pass@1_hard) < 0"
+    assert "zero cons_hard - zero pass@1_hard" in BY_ID["majority-vote"].contrasts[0].test
 
 
 def test_a_run_that_is_its_own_base_reproduces_nothing_that_the_placebo_is_asked():
