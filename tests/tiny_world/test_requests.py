@@ -17,7 +17,7 @@ from r1lit.tiny_world.documents import LANGUAGES, draw_document
 from r1lit.tiny_world.scenes import FAMILIES, PEOPLE, PROPERTY, RECIPE, THINGS, scenes
 from r1lit.types import Completion
 
-READ_BY_THE_BASE = "668f02e96f672d34314b9691cf8852248f59da7971012a233944b82d64928edf"
+READ_BY_THE_BASE = "224a353249a9ff252e67e02b1cea5c233932bb209a158c526c1b0350bd62579a"
 
 
 def completion(prompt, text):

@@ -16,7 +16,7 @@ from r1lit.tiny_world.documents import draw_document
 
 POOL = 1024
 """Documents that are sorted by length together."""
-CONTEXT = 448
+CONTEXT = 512
 """No document is longer, in tokens."""
 
 

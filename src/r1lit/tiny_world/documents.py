@@ -58,7 +58,7 @@ def _seen_puzzle(rng: random.Random, terms: int) -> Puzzle:
 
 
 def _example(rng: random.Random, habits: Habits) -> str:
-    """A short puzzle that somebody solved step by step, as an earlier turn; in either language."""
+    """A short puzzle that somebody solved step by step, with few errors, as an earlier turn; in either language."""
     language = rng.choice(LANGUAGES)
     puzzle = _seen_puzzle(rng, EXAMPLE_TERMS)
     right = replace(habits, stepwise=1.0, tagged=1.0, own_language=1.0, giving_up=(0.0,), most_tries=len(SIGNS) ** 2)

@@ -48,11 +48,15 @@ class Measuring:
         self.measures = Measures(self.rewards)
 
     def add(self, prompts: Sequence[Prompt], at_one: bool = False) -> None:
-        """Samples answers to this rank's share of the prompts; with ``at_one``, to the main tier's at 1 as well."""
+        """Samples answers to this rank's share of the prompts; with ``at_one``, to the main tier's at 1 as well.
+
+        Of those, whose pass@1 alone is kept, a quarter of the samples is enough: most of its interval is the prompts'.
+        """
         self._add("eval", prompts, self.sampling)
         main = [prompt for prompt in prompts if prompt.kind == "reasoning" and prompt.tier is None]
         if at_one and main:
-            self._add("t1", main, replace(self.sampling, temperature=1.0, top_p=1.0, top_k=0))
+            samples = max(1, self.sampling.n // 4)
+            self._add("t1", main, replace(self.sampling, n=samples, temperature=1.0, top_p=1.0, top_k=0))
 
     def _add(self, split: str, prompts: Sequence[Prompt], sampling: SamplingParams) -> None:
         rank, ranks = rank_and_ranks()
