@@ -30,6 +30,7 @@ PARTS = {
     "data": "zero",
     "smollm2": "gsm8k",
     "rl1-no-language": "rl1",
+    "student-train": "base-train",
     "rl2-hacked": "rl2",
     "distill-zero-time": "distill-zero",
 }
@@ -103,6 +104,7 @@ def test_every_file_is_known():
     assert {Path("configs/tiny/base.yaml"), Path("configs/tiny/zero.yaml")} <= set(STAGES)
     stages = {path.stem for path in CONFIGS if path.parts[1] == "tiny"} - {
         "base-train",
+        "student-train",
         "distill-on-policy",
         "rl2-hacked",
     }
@@ -359,7 +361,7 @@ def test_students_have_the_hyper_parameters_of_the_paper(path, tmp_path, monkeyp
     schedule.plan(100)
     assert schedule.factor(99, 100) == pytest.approx(0.1)
     assert (data.batch_size, data.epochs, data.max_length) == (64, 2, 32768)
-    assert model.policy.max_context == (32768 if "Math" in name else 512)
+    assert model.policy.max_context == (32768 if "Math" in name else 640)
     assert model.policy.gradient_checkpointing
     assert isinstance(cli.trainer.strategy, FSDP2Strategy)
 
@@ -396,4 +398,4 @@ def test_a_server_takes_the_place_of_the_teacher(tmp_path, monkeypatch):
     server = json.dumps({"class_path": "ServerTeacher", "init_args": arguments})
     words = ["-c", "configs/tiny/distill-on-policy.yaml", "--model.teacher", "null", "--model.server", server]
     cli = made(tmp_path, "fit", *words)
-    assert (cli.model.teacher.name, cli.model.teacher.top_k, cli.model.vocabulary) == ("big", 7, 900)
+    assert (cli.model.teacher.name, cli.model.teacher.top_k, cli.model.vocabulary) == ("big", 7, 928)

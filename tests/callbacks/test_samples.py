@@ -17,7 +17,7 @@ def test_every_completion_is_kept_with_its_rewards(small_run, tmp_path):
     ]
     assert rows[3] == {
         "split": "train", "rollout": 0, "step": 1, "prompt_id": "p1", "sample": 1, "kind": "reasoning",
-        "task": "math", "language": "en", "question": "question 1", "reference": "1",
+        "task": "math", "tier": None, "language": "en", "question": "question 1", "reference": "1",
         "text": "some [bold]text[/bold]", "answer": None, "finish_reason": "stop", "tokens": 2,
         "total": 1.0, "advantage": 0.5, "reward/mark": 1.0, "reward/none": None,
     }  # fmt: skip

@@ -191,7 +191,7 @@ def test_the_student_comes_near_its_teacher(distill, model_dir, tmp_path):
     teacher.save_pretrained(tmp_path / "changed")
     start = Policy.from_pretrained(model_dir, template=TEMPLATE)
     module, rollouts = distill(
-        rollouts=40,
+        rollouts=50,
         prompts=8,
         teacher=Policy(str(tmp_path / "changed"), template=TEMPLATE),
         optimizer=partial(torch.optim.Adam, lr=5e-3),

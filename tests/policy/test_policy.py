@@ -244,7 +244,7 @@ def test_unknown_head_is_refused(model_dir, monkeypatch):
 def test_a_longer_context_is_computed_with_and_saved(tmp_path: Path) -> None:
     source = "package:r1lit/assets/tiny/base"
     short, long = Policy.from_pretrained(source), Policy.from_pretrained(source, max_context=700)
-    assert (short.max_context, long.max_context, long.clone_unbuilt().max_context) == (512, 700, 700)
+    assert (short.max_context, long.max_context, long.clone_unbuilt().max_context) == (640, 700, 700)
     ids = torch.arange(4, 604)[None]
     everything = torch.ones_like(ids, dtype=torch.bool)
     targets = everything.clone()
