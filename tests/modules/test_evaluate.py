@@ -195,7 +195,7 @@ def test_a_short_context_limits_completions_with_a_notice(finished, tmp_path, ca
     assert "NOTICE: completions end after" in out
     assert "rather than 32,768: the model's context has 640" in out
     record = json.loads((tmp_path / "run" / "stage.json").read_text())
-    assert 400 < record["max_new_tokens"] < 512
+    assert 400 < record["max_new_tokens"] < 640
     assert "pass@2" not in record["metrics"]
 
 
