@@ -212,8 +212,9 @@ def measure(
         style: Judges the format; R1-Zero's if None.
 
     Returns:
-        ``pass@1``, ``cons@n``, both for each tier too, ``format``, ``truncated``, ``mean_length`` (tokens), ``stepwise`` (share of completions
-        that reason at all), and of those ``mean_length_stepwise`` and ``language_consistency``;
+        ``pass@1`` and ``cons@n``, both for each tier too; of the main one ``format``, ``truncated``, ``mean_length``
+        (tokens), ``stepwise`` (share of completions that reason at all), and of those ``mean_length_stepwise`` and
+        ``language_consistency``;
         ``reflection_per_1k_words``: all of reasoning prompts alone; what none has a value for has n = 0 and NaN. Then
         those of ``general.FIGURES`` that some other prompt has a value for.
 

@@ -33,7 +33,8 @@ FIGURE = "figure/"
 _TEXT, _COUNT, _NUMBER = pa.string(), pa.int64(), pa.float64()
 TYPES: Mapping[str, pa.DataType] = {
     SPLIT: _TEXT, "rollout": _COUNT, "step": _COUNT,
-    "prompt_id": _TEXT, "kind": _TEXT, "task": _TEXT, "tier": _TEXT, "language": _TEXT, "question": _TEXT, "reference": _TEXT,
+    "prompt_id": _TEXT, "kind": _TEXT, "task": _TEXT, "tier": _TEXT, "language": _TEXT, "question": _TEXT,
+    "reference": _TEXT,
     "source": _TEXT, "messages": _TEXT, "meta": _TEXT, "seed": _COUNT,
     "sample": _COUNT, "text": _TEXT, "answer": _TEXT, "finish_reason": _TEXT, "tokens": _COUNT,
     "correct": _NUMBER, "total": _NUMBER, "advantage": _NUMBER,
