@@ -12,7 +12,7 @@ import r1lit
 from r1lit.cli import main
 from r1lit.errors import InputError
 from r1lit.rescore import rescore
-from r1lit.rewards import AccuracyReward, FunctionReward
+from r1lit.rewards import UNSCORED, AccuracyReward, FunctionReward
 
 TINY = Path(r1lit.__file__).parent / "assets" / "tiny" / "base"
 CONFIG = {
@@ -111,6 +111,15 @@ def test_bad_input(run, tmp_path, capsys, monkeypatch, words, told):
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert told in lines[0]
+
+
+def test_what_cannot_be_judged_in_time_counts_as_wrong_as_in_the_evaluation(run, tmp_path):
+    def late(completions):
+        return [UNSCORED if completion.sample == 0 else 1.0 for completion in completions]
+
+    found = rescore(run, [FunctionReward(late)], out=tmp_path / "o.json")
+    assert found["metrics"]["pass@1"]["value"] == pytest.approx(2 / 3)
+    assert found["metrics"]["unscored"]["value"] == pytest.approx(1 / 3)
 
 
 def test_a_failed_judge_leaves_no_file(run, tmp_path):

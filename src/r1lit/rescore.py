@@ -76,7 +76,7 @@ def rescore(
     judge = judge_of(rewards, judge)
     ks = record.get("config", {}).get("model", {}).get("init_args", {}).get("pass_at")
     try:
-        judged = _judged(prompts, rewards)
+        judged = _judged(prompts, rewards, judge)
     finally:
         for reward in rewards:
             reward.close()
@@ -123,7 +123,7 @@ def _rewards_of(record: dict[str, Any], samples: Path) -> list[Reward]:
     return rewards
 
 
-def _judged(groups: Sequence[Group], rewards: Sequence[Reward]) -> list[Group]:
+def _judged(groups: Sequence[Group], rewards: Sequence[Reward], judge: str) -> list[Group]:
     """The groups with new scores; chunks of whole groups, so that progress can be shown."""
     found: list[Group] = []
     shown_at, total = time.monotonic(), len(groups)
@@ -133,7 +133,7 @@ def _judged(groups: Sequence[Group], rewards: Sequence[Reward]) -> list[Group]:
         if sum(map(len, waiting)) < _CHUNK and number < total:
             continue
         completions = [sample.completion for sample in itertools.chain(*waiting)]
-        fresh = iter(score_completions(rewards, completions, 0))
+        fresh = iter(score_completions(rewards, completions, 0, judge))
         found += [[next(fresh) for _ in group] for group in waiting]
         waiting = []
         if time.monotonic() - shown_at > _NOTICE_S:

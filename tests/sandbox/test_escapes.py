@@ -88,9 +88,9 @@ def test_a_test_that_blows_up_ends_with_a_verdict(name, isolation):
 
 
 @pytest.mark.parametrize("name", each(FORGERIES))
-def test_no_object_passes_by_its_own_word(name):
+def test_no_object_passes_by_its_own_word(name, isolation):
     program, test = FORGERIES[name]
-    verdict = judge(program, AssertTest(test), Limits(wall_s=3.0, cpu_s=2.0))
+    verdict = judge(program, AssertTest(test), Limits(wall_s=3.0, cpu_s=2.0), isolation=isolation)
     assert not verdict.passed, verdict
     assert "broke the sandbox" not in verdict.reason
 

@@ -23,7 +23,7 @@ Backend = Literal["bubblewrap", "namespaces", "plain"]
 
 _INSIDE = (
     *("wire", "kernel", "confine", "clock", "special", "describing", "candidate", "standins", "remote", "tester"),
-    "supervisor",
+    *("trial", "supervisor"),
 )
 # Python inside makes these modules of code that it reads first: nothing of the project has to be visible there.
 _BOOT = """

@@ -4,8 +4,6 @@ It takes its orders from a pipe of which the programs it starts hold no copy, an
 them. A program's tests arrive only after the program's process has split off.
 """
 
-import fcntl
-import json
 import os
 import resource
 import select
@@ -14,10 +12,11 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
-from r1lit.sandbox.inside import candidate, confine, kernel, remote, tester, wire
+from r1lit.sandbox.inside import candidate, confine, kernel, remote, wire
 from r1lit.sandbox.inside.clock import Clock
+from r1lit.sandbox.inside.trial import Tests
 
 _TICK_S = 0.05
 _TAIL = 2000
@@ -375,85 +374,6 @@ def run_calls(setup: Mapping[str, Any], orders: int, text: str) -> dict[str, Any
     if ended:
         reasons += [ended] * (1 if order["stop"] else len(order["tests"]) - len(reasons))
     return {"reasons": reasons, **_report(program.output.content[-_TAIL:], program, wall, cpu)}
-
-
-class Tests:
-    """The process that tests run in: a test may hang or blow up, and then that process is ended and not the sandbox.
-
-    It is trusted, and shares nothing with the program but the socket between them.
-
-    Args:
-        limits: The fields of ``Limits``: one test process may use as much processor time as the program, and 512 MiB
-            more memory, as a test may multiply what the program returns.
-        link: The socket to the program.
-        order: ``tests`` and ``stop``.
-    """
-
-    def __init__(self, limits: Mapping[str, float], link: int, order: Mapping[str, Any]) -> None:
-        self.reasons: list[str] = []
-        """Of the tests that are through."""
-        self.done = False
-        """Whether all are that were to be run."""
-        self.status: int | None = None
-        self._unread = b""
-        self._fd, writer = os.pipe()
-        self.pid = os.fork()
-        if not self.pid:
-            _run_tests(limits, link, writer, order)
-        os.close(writer)
-        os.set_blocking(self._fd, False)
-
-    def follow(self, program: "Program") -> str:
-        """Waits until the tests are through or their process has ended; the limit that was broken before, if any."""
-        program.tests = self
-        while not self.done:
-            ended = program.watch(self._fd)
-            if ended == "ready":
-                if not self._read():
-                    break
-            elif ended == "ended":
-                program.end_all_but(self.pid)  # what it has started would keep the line open
-            else:
-                return ended
-        return ""
-
-    def _read(self) -> bool:
-        """Takes what the tests report; False if they can report no more."""
-        try:
-            part = os.read(self._fd, _PART)
-        except BlockingIOError:
-            return True
-        self._unread += part
-        *lines, self._unread = self._unread.split(b"\n")
-        for line in lines:
-            reason = json.loads(line)
-            if reason is None:
-                self.done = True
-            else:
-                self.reasons.append(reason)
-        return bool(part)
-
-
-def _run_tests(limits: Mapping[str, float], link: int, reports: int, order: Mapping[str, Any]) -> NoReturn:
-    """In the new process: runs the tests, and tells of each."""
-    try:
-        fds = [fcntl.fcntl(fd, fcntl.F_DUPFD, 64) for fd in (link, reports)]
-        os.closerange(3, 64)
-        os.closerange(max(fds) + 1, 1 << 16)
-        if sys.platform == "linux":
-            kernel.die_with_parent()
-        spare = int((limits["memory_mb"] + 512) * 2**20)
-        resource.setrlimit(resource.RLIMIT_AS, (spare, spare))
-        patience = -int(-limits["cpu_s"] // 1)
-        resource.setrlimit(resource.RLIMIT_CPU, (patience, patience + 1))
-
-        def report(reason: str | None) -> None:
-            os.write(fds[1], json.dumps(reason).encode() + b"\n")
-
-        tester.run_tests(remote.Link(fds[0]), order["tests"], order["stop"], report)
-        report(None)
-    finally:
-        os._exit(0)
 
 
 def main() -> None:
