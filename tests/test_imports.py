@@ -16,7 +16,8 @@ PACKAGE = ROOT / "src" / "r1lit"
 
 # The rooms from the ground up, as in CONTRIBUTING: one may import itself and those before it, never a later one.
 ORDER = [
-    *("errors", "types", "freshness", "messages", "stage_folder", "recipe", "configuration", "threads", "strategies"),
+    *("errors", "types", "freshness", "messages", "stage_folder", "recipe", "configuration", "threads", "overview"),
+    "strategies",
     *(
         "distributed",
         "functional",

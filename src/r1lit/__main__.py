@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 
+from r1lit.overview import asked
 from r1lit.threads import choose_threads
 
 _BROKEN = "operator torchvision::"
@@ -12,6 +13,9 @@ _BROKEN = "operator torchvision::"
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; see ``r1lit.cli.main``."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if (answer := asked(words)) is not None:  # without loading torch
+        print(answer, end="")
+        return 0
     choose_threads(words)
     try:
         from r1lit import cli

@@ -5,10 +5,12 @@ Other words, such as ``rescore``, are functions with a parser of their own.
 Importing the package's parts here makes their short class names known to configuration files.
 """
 
+import difflib
 import json
 import logging
 import math
 import os
+import re
 import signal
 import sys
 import warnings
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jsonargparse import Namespace
+from jsonargparse import ArgumentError, Namespace
 from lightning.pytorch import Callback, LightningDataModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -80,6 +82,7 @@ ALIASES = {"--model.init_from": "--model.policy.init_from", "--data.limit": "--d
 DATA_PATH = "--data.path"
 """The file, folder or hub id of a run's own data, whatever kind of data module reads it."""
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
+_PARSING: dict[str, Any] = {"exit_on_error": False, "allow_abbrev": False}
 COMMANDS = {"rescore": rescore.main, "report": build.main}
 """Words that run no Trainer."""
 
@@ -196,7 +199,12 @@ class R1LitCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parses what ``main`` was given; the parent warns where ``sys.argv`` is not empty as well."""
-        self.config = parser.parse_args(args)
+        try:
+            self.config = parser.parse_args(args)
+        except ArgumentError as error:
+            if (told := unknown_flag(str(error), known_flags(parser, self._argv))) is None:
+                raise
+            raise InputError(told) from error
 
     def __init__(self, argv: Sequence[str]) -> None:
         self._argv = list(argv)
@@ -218,7 +226,8 @@ class R1LitCLI(LightningCLI):
                     "max_epochs": -1,
                     "num_sanity_val_steps": 0,
                 },
-                parser_kwargs={name: {"exit_on_error": False} for name in SUBCOMMANDS} | {"exit_on_error": False},
+                # A beginning of a flag is a typo: --stage.step 5 would be taken for --stage.steps.
+                parser_kwargs={name: dict(_PARSING) for name in SUBCOMMANDS} | _PARSING,
                 args=resolved(self._argv),
             )
         except BaseException:
@@ -304,8 +313,25 @@ def own_configuration(argv: Sequence[str]) -> str | None:
 
 
 def joined(flag: str, value: str | None) -> str:
-    """A flag and its value as one word, so that no value is taken for a flag."""
-    return flag if value is None else f"{flag}={value}"
+    """A flag and its value as one word, so that no value is taken for a flag, and no hash in it for a comment."""
+    if value is None:
+        return flag
+    return f"{flag}={json.dumps(value) if value.startswith('#') or ' #' in value else value}"
+
+
+def known_flags(parser: LightningArgumentParser, argv: Sequence[str]) -> list[str]:
+    """All flags of a command."""
+    commands = getattr(getattr(parser, "_subcommands_action", None), "choices", None) or {}
+    chosen = commands.get(argv[0], parser) if argv else parser
+    return [flag for flag in chosen._option_string_actions if flag.startswith("--")] + [*ALIASES, DATA_PATH]
+
+
+def unknown_flag(message: str, flags: Sequence[str]) -> str | None:
+    """What to tell of a flag that there is not, with the nearest that there are; None for another message."""
+    if not (found := re.match(r"[Uu]nrecognized arguments: (--[^\s=]+)", message)):
+        return None
+    near = " or ".join(difflib.get_close_matches(found.group(1), flags, n=2))
+    return f"there is no flag {found.group(1)}; {f'did you mean {near}?' if near else 'see --help'}"
 
 
 def data_flags(configuration: Mapping[str, Any], subcommand: Sequence[str]) -> list[str]:
